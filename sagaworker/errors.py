@@ -1,0 +1,140 @@
+"""The errors a caller may branch on. Each says what is wrong with ids and values, and its remedy on a second line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class SagaworkerError(Exception):
+    """Base of every error raised by sagaworker.
+
+    Errors cross process borders (Celery pickles them), so every field goes to `super().__init__` and the sentence is
+    made in `__str__`.
+    """
+
+
+class InvalidInput(SagaworkerError, ValueError):
+    """Refused at the edge: nothing was stored.
+
+    >>> str(InvalidInput("inputs must be an object, got a list", "pass a mapping of names to values"))
+    'inputs must be an object, got a list\\npass a mapping of names to values'
+    """
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        super().__init__(problem, remedy)
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.problem}\n{self.remedy}" if self.remedy else self.problem
+
+
+class InvalidSetting(InvalidInput):
+    """A SAGAWORKER_ variable or keyword setting is unknown or has an illegal value."""
+
+
+class UnknownStep(InvalidInput):
+    """A step list names a module that is not allowed, not there, or not a step."""
+
+
+class SagaNotFound(SagaworkerError, LookupError):
+    """No saga run has this id."""
+
+    def __init__(self, saga_id: str) -> None:
+        super().__init__(saga_id)
+        self.saga_id = saga_id
+
+    def __str__(self) -> str:
+        return f"saga {self.saga_id} must exist, got no such run\nlist the runs with: sagaworker list"
+
+
+class KeyConflict(SagaworkerError):
+    """(kind, key) already names a saga that was started with other inputs."""
+
+    def __init__(self, kind: str, key: str, saga_id: str, inputs_hash: str, existing_hash: str) -> None:
+        super().__init__(kind, key, saga_id, inputs_hash, existing_hash)
+        self.kind = kind
+        self.key = key
+        self.saga_id = saga_id
+        self.inputs_hash = inputs_hash
+        self.existing_hash = existing_hash
+
+    def __str__(self) -> str:
+        return (
+            f"key {self.key!r} of kind {self.kind!r} must come with the inputs it was first used with, got inputs"
+            f" {self.inputs_hash[:12]} while saga {self.saga_id} has {self.existing_hash[:12]}\n"
+            "use another key for another request, or the same inputs to get the existing saga"
+        )
+
+
+class Fenced(SagaworkerError):
+    """The caller no longer holds the saga: another worker claimed it or it was taken over. Nothing was written."""
+
+    def __init__(self, saga_id: str, fence: int) -> None:
+        super().__init__(saga_id, fence)
+        self.saga_id = saga_id
+        self.fence = fence
+
+    def __str__(self) -> str:
+        return (
+            f"fence {self.fence} must be the current fence of saga {self.saga_id}, got a newer one in the ledger\n"
+            "stop at once: another worker goes on from what the ledger holds"
+        )
+
+
+class SchemaMismatch(SagaworkerError):
+    """The database does not carry the tables this version needs."""
+
+    def __init__(self, found: str | None, expected: str) -> None:
+        super().__init__(found, expected)
+        self.found = found
+        self.expected = expected
+
+    def __str__(self) -> str:
+        return (
+            f"the ledger must be at migration {self.expected}, got {self.found or 'an empty database'}\n"
+            "run: sagaworker migrate"
+        )
+
+
+class WaitTimeout(SagaworkerError, TimeoutError):
+    """`wait` gave up before the saga was terminal; the saga itself goes on."""
+
+    def __init__(self, saga_id: str, status: str, seconds: float) -> None:
+        super().__init__(saga_id, status, seconds)
+        self.saga_id = saga_id
+        self.status = status
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return (
+            f"saga {self.saga_id} must be terminal within {self.seconds:g} s, got status {self.status}\n"
+            "it goes on; wait again or see: sagaworker show " + self.saga_id
+        )
+
+
+class StepFailed(Exception):  # noqa: N818 - contract name; it is an outcome a step reports, not a fault of this code
+    """Raised by a step: it failed and certainly had no effect. Everything else a step raises leaves it in doubt.
+
+    >>> StepFailed("card declined", code="declined").details
+    {'code': 'declined'}
+    """
+
+    def __init__(self, message: str = "", **details: Any) -> None:
+        super().__init__(message)
+        self.details = details
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild_step_failed, (self.args[0] if self.args else "", self.details)
+
+
+def _rebuild_step_failed(message: str, details: dict[str, Any]) -> StepFailed:
+    return StepFailed(message, **details)
+
+
+class StepTimedOut(Exception):  # noqa: N818 - raised inside user code when TIMEOUT has passed
+    """Raised inside a step whose TIMEOUT has passed. The attempt is in doubt."""
+
+
+class StepCancelled(Exception):  # noqa: N818 - raised by state.check_cancelled()
+    """Raised by `state.check_cancelled()`: the saga was cancelled or this worker was fenced. The attempt is in doubt."""
