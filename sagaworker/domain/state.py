@@ -14,6 +14,10 @@ from sagaworker.errors import InvalidInput
 _EMPTY: Mapping[str, Json] = MappingProxyType({})
 
 
+def _nothing() -> Mapping[str, Json]:
+    return _EMPTY
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValueLimits:
     """Bytes of JSON text: one step's outputs together, and the outputs of all steps together."""
@@ -50,15 +54,15 @@ class SagaState:
     attempt: int
     idempotency_key: str
     fence: int
-    params: Mapping[str, Json] = field(default=_EMPTY, repr=False)
+    params: Mapping[str, Json] = field(default_factory=_nothing, repr=False)
     checkpoint: Json = field(default=None, repr=False)
     outcome: str | None = None
     mode: str = "live"
     deadline: datetime | None = None
-    _inputs: Mapping[str, Json] = field(default=_EMPTY, repr=False)
-    _context: Mapping[str, Json] = field(default=_EMPTY, repr=False)
+    _inputs: Mapping[str, Json] = field(default_factory=_nothing, repr=False)
+    _context: Mapping[str, Json] = field(default_factory=_nothing, repr=False)
     _context_bytes: int = field(default=2, repr=False)
-    _delta: Mapping[str, Json] = field(default=_EMPTY, repr=False)
+    _delta: Mapping[str, Json] = field(default_factory=_nothing, repr=False)
     _delta_text: Mapping[str, str] = field(default_factory=dict, repr=False)
     _limits: ValueLimits = field(default=ValueLimits(), repr=False)
     _check: Callable[[], None] | None = field(default=None, repr=False)
