@@ -110,7 +110,8 @@ MOVES: dict[str, frozenset[tuple[str, str]]] = {
             ("running", "rolled_back"),
             ("running", "failed"),
             ("compensating", "compensating"),
-            ("compensating", "failed"),
         }
     ),
+    "checkpoint": frozenset({("running", "running")}),
+    "wake": frozenset({("running", "running"), ("compensating", "compensating")}),
 }

@@ -1,0 +1,165 @@
+"""The ledger: runs, step results, journal, episodes.
+
+Revision ID: 0001
+"""
+
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+_UP = (
+    """
+    CREATE TABLE saga_runs (
+      id uuid PRIMARY KEY,
+      actor_id text,
+      kind text NOT NULL,
+      key text,
+      status text NOT NULL,
+      waiting_for text,
+      wake_at timestamptz,
+      step_modules jsonb NOT NULL,
+      definition_version text,
+      inputs jsonb NOT NULL,
+      inputs_hash text NOT NULL,
+      context jsonb,
+      current_step_idx integer NOT NULL DEFAULT 0,
+      fence bigint NOT NULL DEFAULT 0,
+      seq bigint NOT NULL DEFAULT 1,
+      rings integer NOT NULL DEFAULT 0,
+      recovery_policy text,
+      recoveries integer NOT NULL DEFAULT 0,
+      max_recoveries integer NOT NULL DEFAULT 3,
+      on_compensation_failure text NOT NULL DEFAULT 'continue',
+      cancel_requested boolean NOT NULL DEFAULT false,
+      cancel_reason text,
+      error jsonb,
+      error_class text,
+      trigger_type text,
+      trigger_ref jsonb,
+      mode text NOT NULL DEFAULT 'live',
+      overrides jsonb,
+      parent_saga_id uuid,
+      parent_step_idx integer,
+      continued_from_id uuid,
+      continued_to_id uuid,
+      trace jsonb,
+      conversation_id text,
+      attributes jsonb,
+      queue text,
+      priority smallint,
+      source_stack text,
+      source_env text,
+      deadline_at timestamptz,
+      protocol_version smallint NOT NULL DEFAULT 1,
+      inserted_at timestamptz NOT NULL DEFAULT now(),
+      started_at timestamptz,
+      completed_at timestamptz,
+      archived_at timestamptz,
+      CONSTRAINT saga_runs_status_is_known CHECK
+        (status IN ('pending', 'running', 'compensating', 'completed', 'rolled_back', 'failed')),
+      CONSTRAINT saga_runs_waiting_for_is_known CHECK (waiting_for IN
+        ('timer', 'retry', 'quarantine', 'signal', 'approval', 'children', 'hold', 'operator')),
+      CONSTRAINT saga_runs_terminal_has_completed_at CHECK
+        ((status IN ('completed', 'rolled_back', 'failed')) = (completed_at IS NOT NULL)),
+      CONSTRAINT saga_runs_terminal_does_not_wait CHECK
+        (status IN ('pending', 'running', 'compensating') OR (waiting_for IS NULL AND wake_at IS NULL)),
+      CONSTRAINT saga_runs_recovery_policy_is_known CHECK
+        (recovery_policy IN ('restart', 'compensate', 'fail', 'hold')),
+      CONSTRAINT saga_runs_on_compensation_failure_is_known CHECK
+        (on_compensation_failure IN ('continue', 'halt'))
+    ) WITH (fillfactor = 70)
+    """,
+    # A key names one saga of its kind for as long as that saga is not archived.
+    """
+    CREATE UNIQUE INDEX saga_runs_kind_key_is_unique ON saga_runs (kind, key)
+      WHERE key IS NOT NULL AND archived_at IS NULL
+    """,
+    # What the re-ring and the wake read: active sagas that no worker holds.
+    """
+    CREATE INDEX saga_runs_due ON saga_runs (wake_at)
+      WHERE wake_at IS NOT NULL AND status IN ('pending', 'running', 'compensating')
+    """,
+    """
+    CREATE INDEX saga_runs_active ON saga_runs (status, id)
+      WHERE status IN ('pending', 'running', 'compensating')
+    """,
+    "CREATE INDEX saga_runs_failed ON saga_runs (id) WHERE status = 'failed'",
+    "CREATE INDEX saga_runs_by_kind ON saga_runs (kind, id)",
+    "CREATE INDEX saga_runs_by_actor ON saga_runs (actor_id, kind, id) WHERE actor_id IS NOT NULL",
+    """
+    CREATE TABLE saga_step_results (
+      saga_id uuid NOT NULL,
+      step_idx integer NOT NULL,
+      step_name text NOT NULL,
+      status text NOT NULL,
+      output jsonb,
+      error jsonb,
+      checkpoint jsonb,
+      wait jsonb,
+      attempts integer NOT NULL DEFAULT 0,
+      in_doubt integer NOT NULL DEFAULT 0,
+      recoveries integer NOT NULL DEFAULT 0,
+      compensation_attempts integer NOT NULL DEFAULT 0,
+      compensation_recoveries integer NOT NULL DEFAULT 0,
+      fence bigint NOT NULL DEFAULT 0,
+      child_saga_id uuid,
+      started_at timestamptz,
+      completed_at timestamptz,
+      deadline_at timestamptz,
+      quarantine_until timestamptz,
+      compensated_at timestamptz,
+      PRIMARY KEY (saga_id, step_idx),
+      CONSTRAINT saga_step_results_status_is_known CHECK (status IN ('pending', 'running', 'waiting', 'completed',
+        'failed', 'compensating', 'compensated', 'compensation_failed', 'skipped')),
+      CONSTRAINT saga_step_results_completed_has_completed_at CHECK
+        (status <> 'completed' OR completed_at IS NOT NULL),
+      CONSTRAINT saga_step_results_doubts_are_attempts CHECK (in_doubt <= attempts)
+    ) WITH (fillfactor = 80)
+    """,
+    """
+    CREATE TABLE saga_events (
+      saga_id uuid NOT NULL,
+      seq bigint NOT NULL,
+      type text NOT NULL,
+      step_idx integer,
+      data jsonb NOT NULL,
+      created_at timestamptz NOT NULL DEFAULT now(),
+      PRIMARY KEY (saga_id, seq)
+    )
+    """,
+    """
+    CREATE TABLE episodes (
+      saga_id uuid NOT NULL,
+      fence bigint NOT NULL,
+      owner uuid NOT NULL,
+      host text NOT NULL,
+      pid integer NOT NULL,
+      task_id text,
+      lease_until timestamptz NOT NULL,
+      lease_cap timestamptz,
+      started_at timestamptz NOT NULL DEFAULT now(),
+      ended_at timestamptz,
+      outcome text,
+      PRIMARY KEY (saga_id, fence),
+      CONSTRAINT episodes_outcome_is_known CHECK (outcome IN
+        ('completed', 'rolled_back', 'failed', 'parked', 'yielded', 'orphaned', 'died')),
+      CONSTRAINT episodes_ended_has_outcome CHECK ((ended_at IS NULL) = (outcome IS NULL))
+    ) WITH (fillfactor = 80)
+    """,
+    "CREATE UNIQUE INDEX episodes_one_open_per_saga ON episodes (saga_id) WHERE ended_at IS NULL",
+    "CREATE INDEX episodes_open_by_lease ON episodes (lease_until) WHERE ended_at IS NULL",
+    "CREATE INDEX episodes_open_by_owner ON episodes (owner) WHERE ended_at IS NULL",
+)
+
+
+def upgrade() -> None:
+    for statement in _UP:
+        op.execute(statement)
+
+
+def downgrade() -> None:
+    for table in ("episodes", "saga_events", "saga_step_results", "saga_runs"):
+        op.execute(f"DROP TABLE {table}")

@@ -1,0 +1,165 @@
+"""The folder of one embedded server: who owns it now, its password, its port and where its data are."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+import socket
+from pathlib import Path
+
+from sagaworker.embedded.process import Account, ServerFailed
+from sagaworker.errors import SagaworkerError
+
+# Below the ports the kernel gives to outgoing connections (32768 up), one of which could sit on ours while the server
+# is down; above those that services are known by.
+_PORTS = range(15_000, 32_000)
+_PRIVATE = 0o600
+
+
+class FolderInUse(SagaworkerError):
+    """Another live process owns the folder. Nothing was started or changed."""
+
+    def __init__(self, folder: str, pid: str) -> None:
+        super().__init__(folder, pid)
+        self.folder = folder
+        self.pid = pid
+
+    def __str__(self) -> str:
+        return (
+            f"folder {self.folder} must have one owner at a time, got process {self.pid} which runs it now\n"
+            "stop that process, or choose another folder (SAGAWORKER_HOME)"
+        )
+
+
+class ServerFolder:
+    """What is kept from one run of a server to the next.
+
+    The lock is held by the open file, so the kernel lets it go when the owner ends, killed or not.
+    """
+
+    def __init__(self, path: Path, *, data_name: str = "data") -> None:
+        self.path = path.absolute()
+        self._data_name = data_name
+        self._lock: int | None = None
+
+    @property
+    def locked(self) -> bool:
+        return self._lock is not None
+
+    def lock(self) -> None:
+        """Become the owner, or raise FolderInUse; makes the folder when it is missing."""
+        # Root's server runs as another user, who must be able to pass through. A folder that exists stays as it is.
+        self.path.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+        try:
+            lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, _PRIVATE)
+        except PermissionError:
+            raise ServerFailed(
+                "servers", f"folder {self.path} which belongs to another user", "choose another one: SAGAWORKER_HOME"
+            ) from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(lock, 32).decode() or "unknown"
+            os.close(lock)
+            raise FolderInUse(str(self.path), owner) from None
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        self._lock = lock
+
+    def unlock(self) -> None:
+        """Give the folder up; the server must be stopped."""
+        if self._lock is not None:
+            os.ftruncate(self._lock, 0)
+            os.close(self._lock)
+            self._lock = None
+
+    def password(self) -> str:
+        """The server's password, made the first time; the file is readable by its owner only."""
+        kept = self._kept("password")
+        return kept if kept else self._keep("password", secrets.token_urlsafe(32))
+
+    def port(self) -> int:
+        """The port of the last run if it is free, else a free one, kept from now on."""
+        kept = self._kept("port")
+        if kept.isdigit() and port_is_free(int(kept)):
+            return int(kept)
+        for _ in range(200):
+            port = secrets.choice(_PORTS)
+            if port_is_free(port):
+                return int(self._keep("port", str(port)))
+        raise ServerFailed("servers", f"no free port from {_PORTS.start} to {_PORTS.stop}")
+
+    def log(self) -> Path:
+        """The file for this run's output; that of the run before is beside it, so that two runs bound its size."""
+        log = self.path / "log"
+        if log.exists():
+            log.replace(self.path / "log.1")
+        return log
+
+    def data(self, account: Account | None) -> Path:
+        """Where the data are: in the folder, or where `account` can reach them if it cannot enter the folder."""
+        place = self._kept("data-place")
+        if place:
+            return Path(place) / self._data_name
+        inside = self.path / self._data_name
+        if account is None or account.can_reach(self.path):
+            return inside
+        # A folder below a closed home, /root for one. Opening somebody's folders to all is not ours to do.
+        moved = open_place() / f"data-{secrets.token_hex(8)}"
+        moved.mkdir(mode=0o711)
+        return Path(self._keep("data-place", str(moved))) / self._data_name
+
+    def _kept(self, name: str) -> str:
+        try:
+            return (self.path / name).read_text().strip()
+        except FileNotFoundError:
+            return ""
+
+    def _keep(self, name: str, text: str) -> str:
+        # Whole or not at all, whenever we are killed.
+        partial = self.path / f"{name}.partial"
+        partial.unlink(missing_ok=True)
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE), "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(self.path / name)
+        return text
+
+
+def port_is_free(port: int) -> bool:
+    """Whether a server could listen on this port of 127.0.0.1 now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def open_place() -> Path:
+    """Root's own folder that any account can enter but not write, for what `nobody` must reach."""
+    for place in (Path("/var/lib/sagaworker"), Path("/var/tmp/sagaworker-root")):  # noqa: S108 - owner checked below
+        try:
+            place.mkdir(mode=0o755, exist_ok=True)
+            found = place.lstat()
+        except OSError:
+            continue
+        # In /var/tmp somebody else may have made the name first.
+        if found.st_uid == 0 and found.st_mode & 0o777 == 0o755 and not place.is_symlink():
+            return place
+    raise ServerFailed(
+        "servers", "no folder that the user nobody can enter", "choose one outside root's home: SAGAWORKER_HOME"
+    )
+
+
+def renewed(folder: Path, prefix: str) -> Path:
+    """An empty folder whose name starts with `prefix`, after removing those a killed run left."""
+    for left in folder.glob(f"{prefix}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    fresh = folder / f"{prefix}{secrets.token_hex(4)}"
+    fresh.mkdir(mode=0o700)
+    return fresh

@@ -1,0 +1,1 @@
+"""The only SQL: schema, connections, one method and one .sql file per move, reads, audit."""

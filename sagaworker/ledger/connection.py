@@ -1,0 +1,110 @@
+"""The database: one SQLAlchemy engine that owns the pool, and the psycopg connections the moves run on.
+
+Moves run on psycopg because a statement through SQLAlchemy's text() costs a third more (PLATFORM section 5); reads are
+composed with SQLAlchemy. Both use connections of the same pool, in autocommit: a move is one statement, or one explicit
+transaction.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from functools import cache
+from importlib.resources import files
+from typing import Any, TypeAlias
+
+import psycopg
+import sqlalchemy as sa
+from psycopg.rows import DictRow, dict_row
+
+Connection: TypeAlias = psycopg.Connection[DictRow]
+
+# PROTOCOL section 3, rule 4. The session ends what hangs; TCP keepalive finds a database host that vanished.
+_SESSION = {
+    "lock_timeout": "5s",
+    "statement_timeout": "10s",
+    "idle_in_transaction_session_timeout": "10s",
+    "default_transaction_isolation": "read committed",
+    # Every statement here touches a few rows by primary key or partial index: one generic plan serves all values.
+    "plan_cache_mode": "force_generic_plan",
+    "timezone": "UTC",
+}
+_KEEPALIVE = {"keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
+
+
+def sqlalchemy_url(database_url: str) -> sa.URL:
+    """The URL with the driver this project uses, whatever spelling of PostgreSQL it came in."""
+    url = sa.make_url(database_url)
+    return url.set(drivername="postgresql+psycopg")
+
+
+def connect_arguments(*, connect_timeout: int = 5) -> dict[str, Any]:
+    """libpq settings of every connection sagaworker opens."""
+    options = " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in _SESSION.items())
+    return {"connect_timeout": connect_timeout, "options": options, "application_name": "sagaworker", **_KEEPALIVE}
+
+
+@cache
+def sql(name: str) -> bytes:
+    """The text of `ledger/sql/<name>.sql`."""
+    return files("sagaworker.ledger").joinpath("sql", f"{name}.sql").read_bytes()
+
+
+class Database:
+    """Connections to one ledger. Safe between threads; after a fork call `forget` in the child before any use."""
+
+    def __init__(self, database_url: str, *, pool_size: int = 5) -> None:
+        self._url = sqlalchemy_url(database_url)
+        self.engine = sa.create_engine(
+            self._url,
+            isolation_level="AUTOCOMMIT",
+            connect_args=connect_arguments(),
+            pool_size=pool_size,
+            max_overflow=-1,
+            pool_recycle=1800,
+        )
+
+    def connect(self, *, connect_timeout: int = 5) -> Connection:
+        """A connection of its own, outside the pool: for the heartbeat, and for one incident of the local witness."""
+        url = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
+        arguments = connect_arguments(connect_timeout=connect_timeout)
+        return psycopg.connect(url, autocommit=True, row_factory=dict_row, **arguments)
+
+    @contextlib.contextmanager
+    def checkout(self) -> Iterator[Connection]:
+        """A pooled psycopg connection. After any error it is thrown away rather than returned."""
+        pooled = self.engine.raw_connection()
+        try:
+            connection: Connection = pooled.driver_connection  # type: ignore[assignment]  # the pool's type is Any-like
+            connection.row_factory = dict_row
+            yield connection
+        except BaseException:
+            pooled.invalidate()
+            raise
+        finally:
+            pooled.close()
+
+    def forget(self) -> None:
+        """After a fork: leave the parent's sockets alone and start with an empty pool."""
+        self.engine.dispose(close=False)
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self.engine.dispose()
+
+
+def execute(connection: Connection, name: str, parameters: dict[str, Any]) -> list[DictRow]:
+    """Run one statement file, prepared, and fetch its rows."""
+    return connection.execute(sql(name), parameters, prepare=True).fetchall()
+
+
+def execute_one(connection: Connection, name: str, parameters: dict[str, Any]) -> DictRow | None:
+    """Run one statement file, prepared, and fetch its only row, or None."""
+    return connection.execute(sql(name), parameters, prepare=True).fetchone()
+
+
+def execute_locked(connection: Connection, name: str, parameters: dict[str, Any]) -> DictRow | None:
+    """Lock the saga row, then run the move on a fresh snapshot, in one transaction (PROTOCOL section 3, rule 11)."""
+    with connection.transaction():
+        execute(connection, "lock_run", parameters)
+        return execute_one(connection, name, parameters)

@@ -1,0 +1,296 @@
+"""The moves of a holder: every one proves its fence, and an unknown commit is resolved before anything else happens."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+from psycopg.rows import DictRow
+
+from sagaworker.domain.status import RunStatus, StepStatus, WaitingFor
+from sagaworker.domain.values import Json
+from sagaworker.domain.walk import Fail, Position, RecordUndo, Retry, Row
+from sagaworker.errors import Fenced
+from sagaworker.ledger.connection import Connection, Database, execute_locked, execute_one
+from sagaworker.ledger.lease import Lease
+
+# What a statement raises when its fate, or the server's, is unknown; anything else is a fault of ours and propagates.
+UNKNOWN = (psycopg.OperationalError, psycopg.InterfaceError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Periods:
+    """The durations that moves write, from the settings."""
+
+    lease: timedelta
+    grace: timedelta
+    ring_after: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Following:
+    """The step after the current one, as advance records it; None of it when the current one is the last."""
+
+    name: str
+    timeout: timedelta
+
+
+def position_of(row: DictRow, fence: int) -> Position:
+    """The position in a row of claim.sql or position.sql."""
+    status = StepStatus(row["row_status"])
+    return Position(
+        status=RunStatus(row["status"]),
+        idx=row["idx"],
+        max_recoveries=row["max_recoveries"],
+        cancel_requested=row["cancel_requested"],
+        deadline_passed=row["deadline_passed"],
+        on_hold=row["on_hold"],
+        row=Row(
+            status=status,
+            attempts=row["attempts"],
+            in_doubt=row["in_doubt"],
+            recoveries=row["recoveries"],
+            compensation_attempts=row["compensation_attempts"],
+            compensation_recoveries=row["compensation_recoveries"],
+            has_completed=row["has_completed"],
+            begun_here=status is StepStatus.RUNNING and row["deadline_at"] is not None and row["row_fence"] == fence,
+            quarantine=row["quarantine"],
+            deadline_at=row["deadline_at"],
+            checkpoint=row["checkpoint"],
+        ),
+    )
+
+
+def _signature(position: Position, *, is_open: bool) -> tuple[object, ...]:
+    """What every move of a holder changes, and nobody without the fence does: tells landed from lost."""
+    row = position.row
+    return (position.status, position.idx, row.status, row.attempts, row.compensation_attempts, is_open)
+
+
+class Hold:
+    """One episode of one saga, held through its fence. Not safe between threads: the runner walks alone.
+
+    Every method either lands its move exactly once, leaving `position` as the ledger has it, or raises `Fenced` having
+    written nothing. A commit whose acknowledgement was lost is resolved by reading the run and its row together
+    (PROTOCOL section 3, rule 3); while the database cannot be reached the method tries on until the lease's local
+    deadline has passed, and then gives the saga up.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        saga_id: str,
+        fence: int,
+        owner: str,
+        position: Position,
+        lease: Lease,
+        periods: Periods,
+    ) -> None:
+        self.saga_id = saga_id
+        self.fence = fence
+        self.owner = owner
+        self.position = position
+        self.lease = lease
+        self.is_open = True
+        self._database = database
+        self._periods = periods
+        self._checked_out = contextlib.ExitStack()
+        self._connection: Connection | None = None
+
+    def close(self) -> None:
+        """Give the connection back. Does not touch the ledger."""
+        self._connection = None
+        self._checked_out.close()
+
+    def advance(
+        self, output: str, *, following: Following | None, begin_next: bool, undo_timeout: timedelta
+    ) -> Position:
+        """Complete the current step with its output (JSON text) and begin the next one, in one commit."""
+        before = self.position
+        parameters = {
+            "idx": before.idx,
+            "attempts": before.row.attempts,
+            "output": output,
+            "is_last": following is None,
+            "begin_next": begin_next,
+            "next_name": following.name if following else None,
+            "next_timeout": following.timeout if following else None,
+            "undo_timeout": undo_timeout,
+        }
+        row = self._move("advance", parameters, run=execute_one)
+        if row is not None:
+            self._advanced(row)
+        return self.position
+
+    def _advanced(self, row: DictRow) -> None:
+        status = RunStatus(row["status"])
+        before = self.position
+        if status is RunStatus.RUNNING:
+            begun = row["next_status"] == StepStatus.RUNNING
+            self.is_open = not row["on_hold"]
+            current = Row(
+                status=StepStatus(row["next_status"]),
+                attempts=int(begun),
+                begun_here=begun,
+                deadline_at=row["deadline_at"],
+            )
+        else:
+            self.is_open = status is RunStatus.COMPENSATING
+            current = Row(
+                status=StepStatus.COMPENSATING if self.is_open else StepStatus.COMPLETED,
+                attempts=before.row.attempts,
+                in_doubt=before.row.in_doubt,
+                recoveries=before.row.recoveries,
+                has_completed=True,
+                quarantine=before.row.quarantine,
+            )
+        self.position = Position(
+            status=status,
+            idx=row["idx"],
+            row=current,
+            max_recoveries=before.max_recoveries,
+            cancel_requested=row["cancel_requested"],
+            deadline_passed=row["deadline_passed"],
+            on_hold=row["on_hold"],
+        )
+
+    def begin(self, timeout: timedelta) -> Position:
+        """Put a new attempt of the current step on record, unless a cancel, deadline or hold came first."""
+        return self._cold("begin", {"attempts": self.position.row.attempts, "timeout": timeout})
+
+    def retry(self, retry: Retry, *, park: bool, undo_timeout: timedelta) -> Position:
+        """Record a failed attempt of the step or undo that will be tried again; with `park`, let go until then."""
+        row = self.position.row
+        delay = timedelta(seconds=retry.delay)
+        return self._cold(
+            "retry",
+            {
+                "status": self.position.status,
+                "attempts": row.attempts,
+                "compensation_attempts": row.compensation_attempts,
+                "park_for": delay if park else None,
+                "undo_timeout": undo_timeout + delay,
+                "doubted": retry.doubted,
+                "error": _json(retry.error),
+            },
+        )
+
+    def fail(self, fail: Fail, *, undo_timeout: timedelta) -> Position:
+        """Stop going forward: mark the first undo, or end the saga when there is nothing to undo."""
+        return self._cold(
+            "fail",
+            {
+                "attempts": self.position.row.attempts,
+                "undo_self": fail.undo_self,
+                "doubted": fail.doubted,
+                "reason": fail.reason,
+                "error_class": fail.error_class,
+                "error": _json(fail.error),
+                "undo_timeout": undo_timeout,
+            },
+        )
+
+    def compensated(self, record: RecordUndo, *, attempted: bool, undo_timeout: timedelta) -> Position:
+        """Record how the undo of the current row ended for good and mark the next one, or end the saga."""
+        return self._cold(
+            "compensated",
+            {
+                "result": record.result,
+                "error": _json(record.error),
+                "attempted": attempted,
+                "undo_timeout": undo_timeout,
+            },
+        )
+
+    def park(self, waiting_for: WaitingFor, seconds: float | None) -> Position:
+        """Let go until the time has come, or until a person acts when there is no time."""
+        park_for = None if seconds is None else timedelta(seconds=seconds)
+        return self._cold(
+            "park", {"status": self.position.status, "waiting_for": waiting_for, "park_for": park_for}
+        )
+
+    def yield_(self) -> Position:
+        """Let go politely; an attempt begun and not entered is taken back."""
+        return self._cold(
+            "yield", {"begun": self.position.row.begun_here, "ring_after": self._periods.ring_after}
+        )
+
+    def _cold(self, name: str, parameters: dict[str, Any]) -> Position:
+        row = self._move(name, {"idx": self.position.idx, **parameters}, run=execute_locked)
+        if row is not None:
+            self._read()
+        return self.position
+
+    def _move(
+        self,
+        name: str,
+        parameters: dict[str, Any],
+        *,
+        run: Callable[[Connection, str, dict[str, Any]], DictRow | None],
+    ) -> DictRow | None:
+        """The row of the move; None when `position` was read anew: it landed unseen, or begin met a cancel."""
+        parameters |= {"saga_id": self.saga_id, "fence": self.fence}
+        before = _signature(self.position, is_open=True)
+        while True:
+            is_unknown = False
+            try:
+                row = run(self._connected(), name, parameters)
+            except UNKNOWN as exc:
+                row = None
+                is_unknown = True
+                self._lose_connection(exc)
+            if row is not None:
+                return row
+            known = self._read()
+            if _signature(known, is_open=self.is_open) != before:
+                return None
+            if not is_unknown:
+                if name == "begin" and (known.cancel_requested or known.deadline_passed or known.on_hold):
+                    return None
+                raise Fenced(self.saga_id, self.fence)
+            self._pause(0.05)
+
+    def _lose_connection(self, exc: BaseException) -> None:
+        self._connection = None
+        self._checked_out.__exit__(type(exc), exc, exc.__traceback__)
+        self._checked_out = contextlib.ExitStack()
+
+    def _pause(self, seconds: float) -> None:
+        """Wait before trying again, unless the lease is over: then somebody else may hold the saga."""
+        if self.lease.is_lost:
+            raise Fenced(self.saga_id, self.fence)
+        time.sleep(min(seconds, max(self.lease.remaining, 0)))
+
+    def _read(self) -> Position:
+        """Read the position again; tries until it is known or the lease is over."""
+        wait = 0.05
+        while True:
+            try:
+                parameters = {"saga_id": self.saga_id, "fence": self.fence, "owner": self.owner}
+                row = execute_one(self._connected(), "position", parameters)
+                break
+            except UNKNOWN as exc:
+                self._lose_connection(exc)
+                self._pause(wait)
+                wait = min(wait * 2, 1.0)
+        if row is None or row["fence"] != self.fence:
+            raise Fenced(self.saga_id, self.fence)
+        self.is_open = row["is_open"]
+        self.position = position_of(row, self.fence)
+        return self.position
+
+    def _connected(self) -> Connection:
+        if self._connection is None:
+            self._connection = self._checked_out.enter_context(self._database.checkout())
+        return self._connection
+
+
+def _json(value: Mapping[str, Json] | None) -> str | None:
+    return None if value is None else json.dumps(value)

@@ -1,0 +1,37 @@
+"""A lease as its holder knows it: a local deadline, and what the last heartbeat learned."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+MARGIN = 0.1  # of the lease: how much earlier than the database the holder stops, for clocks that run apart
+
+
+@dataclass(slots=True)
+class Lease:
+    """One process's hold of one saga. Written by the heartbeat thread, read by the runner; each field by itself.
+
+    The local deadline is counted on this machine's monotonic clock from the moment the extending statement was *sent*,
+    so it always lies before the one the database wrote (Gray and Cheriton, Leases, 1989).
+    """
+
+    duration: timedelta
+    sent_at: float = field(default_factory=time.monotonic)
+    is_fenced: bool = False
+    cancel_requested: bool = False
+
+    def extended(self, sent_at: float) -> None:
+        """Note a heartbeat that the database acknowledged and that was sent at `sent_at`."""
+        self.sent_at = sent_at
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until this process must begin nothing more; negative when that is past."""
+        seconds = self.duration.total_seconds()
+        return self.sent_at + seconds * (1 - MARGIN) - time.monotonic()
+
+    @property
+    def is_lost(self) -> bool:
+        return self.is_fenced or self.remaining <= 0

@@ -1,0 +1,317 @@
+"""The moves of everybody who holds nothing: start, claim, cancel, take over, wake, ring; and the heartbeat's lease."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+from psycopg.rows import DictRow
+
+from sagaworker.domain.records import Doorbell
+from sagaworker.domain.status import RunStatus
+from sagaworker.domain.values import Json
+from sagaworker.errors import Fenced
+from sagaworker.ledger.connection import Connection, Database, execute, execute_locked, execute_one, sql
+from sagaworker.ledger.hold import UNKNOWN, Hold, Periods, position_of
+from sagaworker.ledger.lease import Lease
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """A checked request to start one saga, ready to be stored."""
+
+    id: str
+    kind: str
+    step_modules: Sequence[Json]
+    inputs: Mapping[str, Json]
+    inputs_hash: str
+    actor_id: str | None = None
+    key: str | None = None
+    recovery_policy: str | None = None
+    max_recoveries: int = 3
+    on_compensation_failure: str = "continue"
+    trigger_type: str | None = None
+    trigger_ref: Mapping[str, Json] | None = None
+    mode: str = "live"
+    overrides: Mapping[str, Json] | None = None
+    trace: Mapping[str, Json] | None = None
+    conversation_id: str | None = None
+    attributes: Mapping[str, Json] | None = None
+    queue: str | None = None
+    priority: int | None = None
+    source_stack: str | None = None
+    source_env: str | None = None
+    deadline_at: str | None = None  # ISO 8601 with offset
+
+    def as_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What a claimer read before it claims. The list and the inputs are frozen since the start."""
+
+    saga_id: str
+    kind: str
+    key: str | None
+    status: RunStatus
+    fence: int
+    idx: int
+    is_claimable: bool
+    step_modules: Sequence[Json]
+    inputs: Mapping[str, Json] = field(repr=False)
+    mode: str
+    queue: str | None
+    priority: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimer:
+    """Who claims: one uuid a process, made anew after a fork."""
+
+    owner: str
+    host: str = field(default_factory=socket.gethostname)
+    pid: int = field(default_factory=os.getpid)
+    task_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orphan:
+    """An open episode that may be taken over, as read without locks."""
+
+    saga_id: str
+    fence: int
+    kind: str
+    actor_id: str | None
+    recovery_policy: str | None
+    status: RunStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakenOver:
+    """One takeover that happened: under which policy, and the doorbell to ring when it may run."""
+
+    policy: str
+    status: RunStatus
+    doorbell: Doorbell | None
+
+
+class Ledger:
+    """The ledger's open moves. Each is atomic and leaves exactly one journal row per saga it changed."""
+
+    def __init__(self, database: Database, periods: Periods) -> None:
+        self.database = database
+        self.periods = periods
+
+    def start(self, runs: Sequence[NewRun], connection: Connection | sa.Connection | None = None) -> set[str]:
+        """Store pending runs; return the ids stored. One that is missing met its own id or its (kind, key).
+
+        On the caller's connection it joins the caller's transaction. Otherwise it commits, and where the commit's
+        acknowledgement is lost it is sent again: the ids are the caller's, so a second landing stores nothing.
+        """
+        parameters = {
+            "runs": json.dumps([run.as_json() for run in runs]),
+            "ring_after": self.periods.ring_after,
+        }
+        if connection is not None:
+            return {row["id"] for row in _rows_on(connection, "start", parameters)}
+        return {row["id"] for row in self._retried("start", parameters)}
+
+    def load(self, saga_id: str) -> Loaded | None:
+        """Read what a claimer needs; None when there is no such run."""
+        rows = self._retried("load", {"saga_id": saga_id})
+        return Loaded(**{**rows[0], "status": RunStatus(rows[0]["status"])}) if rows else None
+
+    def outputs(self, saga_id: str) -> list[tuple[int, dict[str, Json]]]:
+        """The outputs on record, in order of the steps."""
+        return [(row["step_idx"], row["output"]) for row in self._retried("outputs", {"saga_id": saga_id})]
+
+    def claim(  # noqa: PLR0913 - one parameter for each thing that the statement writes
+        self,
+        seen: Loaded,
+        claimer: Claimer,
+        *,
+        step_name: str,
+        timeout: timedelta,
+        undo_timeout: timedelta,
+    ) -> Hold | None:
+        """Open an episode and, where the next step may simply begin, begin it. None: somebody else was first.
+
+        A claim whose acknowledgement was lost is looked up by its fence and owner; the runner claims a saga at most
+        once at a time in one process, so an open episode of ours under the next fence is this claim.
+        """
+        lease = Lease(duration=self.periods.lease)
+        parameters: dict[str, Any] = {
+            "saga_id": seen.saga_id,
+            "seen_fence": seen.fence,
+            "seen_status": seen.status,
+            "idx": seen.idx,
+            "step_name": step_name,
+            "timeout": timeout,
+            "undo_timeout": undo_timeout,
+            "owner": claimer.owner,
+            "host": claimer.host,
+            "pid": claimer.pid,
+            "task_id": claimer.task_id,
+            "lease": self.periods.lease,
+            "grace": self.periods.grace,
+        }
+        try:
+            with self.database.checkout() as connection:
+                row = execute_one(connection, "claim", parameters)
+        except UNKNOWN:
+            fence = seen.fence + 1
+            found = self._retried("position", {"saga_id": seen.saga_id, "fence": fence, "owner": claimer.owner})
+            row = found[0] if found and found[0]["fence"] == fence and found[0]["is_open"] else None
+        if row is None or lease.is_lost:
+            return None
+        return Hold(
+            self.database,
+            saga_id=seen.saga_id,
+            fence=row["fence"],
+            owner=claimer.owner,
+            position=position_of(row, row["fence"]),
+            lease=lease,
+            periods=self.periods,
+        )
+
+    def cancel(self, saga_id: str, reason: str | None) -> tuple[RunStatus, bool] | None:
+        """Ask for a cancel: (status after, whether it was only flagged), or None when the saga is not active.
+
+        A saga that is asked again keeps its first reason and gets no second journal row.
+        """
+        parameters = {"saga_id": saga_id, "reason": reason, "ring_after": self.periods.ring_after}
+        is_resend = False
+        while True:
+            try:
+                with self.database.checkout() as connection:
+                    row = execute_locked(connection, "cancel", parameters)
+                    if row is None:
+                        row = execute_one(connection, "cancelled", {"saga_id": saga_id, "is_resend": is_resend})
+                return None if row is None else (RunStatus(row["status"]), row["flag_only"])
+            except UNKNOWN:
+                if is_resend:
+                    raise
+                is_resend = True
+
+    def checkpoint(self, saga_id: str, step_idx: int, fence: int, checkpoint: Json) -> None:
+        """Note progress on the running row that `fence` holds.
+
+        Raises:
+            Fenced: the fence is stale, or that step is not the running one. Nothing was written.
+        """
+        parameters = {
+            "saga_id": saga_id,
+            "idx": step_idx,
+            "fence": fence,
+            "checkpoint": json.dumps(checkpoint),
+        }
+        with self.database.checkout() as connection:
+            row = execute_locked(connection, "checkpoint", parameters)
+        if row is None:
+            raise Fenced(saga_id, fence)
+
+    def expired(self, *, stale_after: timedelta, limit: int) -> list[Orphan]:
+        """Open episodes whose lease ran out at least `stale_after` ago, oldest first. Locks nothing."""
+        return [_orphan(row) for row in self._retried("expired", {"stale_after": stale_after, "limit": limit})]
+
+    def owned(self, owner: str, connection: Connection) -> list[Orphan]:
+        """Open episodes of one owner, read on a connection of the local witness."""
+        return [_orphan(row) for row in execute(connection, "owned", {"owner": owner})]
+
+    def take_over(
+        self,
+        orphans: Sequence[tuple[Orphan, str]],
+        *,
+        witnessed: bool,
+        stale_after: timedelta = timedelta(0),
+        connection: Connection | None = None,
+    ) -> list[TakenOver]:
+        """Take orphans over, each under its policy; those that are none any more are left out.
+
+        The fence rises and the episode closes in the same commit that applies the policy, so of any number of
+        sweepers one takes an orphan over, and the old holder writes nothing any more.
+        """
+        if connection is None:
+            with self.database.checkout() as own:
+                return self.take_over(orphans, witnessed=witnessed, stale_after=stale_after, connection=own)
+        parameters: dict[str, Any] = {
+            "saga_ids": [orphan.saga_id for orphan, _ in orphans],
+            "fences": [orphan.fence for orphan, _ in orphans],
+            "policies": [policy for _, policy in orphans],
+            "witnessed": witnessed,
+            "stale_after": stale_after,
+            "outcome": "died" if witnessed else "orphaned",
+            "ring_after": self.periods.ring_after,
+            "grace": self.periods.grace,
+        }
+        with connection.transaction():
+            locked = execute(connection, "lock_orphans", parameters)
+            if not locked:
+                return []
+            rows = execute(connection, "take_over", parameters | {"locked": [row["id"] for row in locked]})
+        return [_taken_over(row) for row in rows]
+
+    def wake(self, *, limit: int) -> list[Doorbell]:
+        """Let parked sagas whose time has come run again; ring what comes back."""
+        parameters = {"limit": limit, "ring_after": self.periods.ring_after}
+        with self.database.checkout() as connection:
+            return [_doorbell(row) for row in execute(connection, "wake", parameters)]
+
+    def ring_due(self, *, limit: int) -> list[Doorbell]:
+        """Pick runnable sagas whose doorbell seems lost, and pace the next ring; ring what comes back."""
+        parameters = {"limit": limit, "ring_after": self.periods.ring_after}
+        with self.database.checkout() as connection:
+            return [_doorbell(row) for row in execute(connection, "ring_due", parameters)]
+
+    def extend(self, held: Sequence[tuple[str, int]], connection: Connection) -> dict[tuple[str, int], bool]:
+        """Extend leases. {(saga_id, fence): cancel requested} of those still held; the others are fenced."""
+        ordered = sorted(held)
+        parameters = {
+            "saga_ids": [saga_id for saga_id, _ in ordered],
+            "fences": [fence for _, fence in ordered],
+            "lease": self.periods.lease,
+            "grace": self.periods.grace,
+        }
+        rows = execute(connection, "heartbeat", parameters)
+        return {(row["saga_id"], row["fence"]): row["cancel_requested"] for row in rows}
+
+    def _retried(self, name: str, parameters: dict[str, Any]) -> list[DictRow]:
+        """Run a statement that may be sent twice without harm; once more on a fresh connection when one was stale."""
+        try:
+            with self.database.checkout() as connection:
+                return execute(connection, name, parameters)
+        except UNKNOWN:
+            self.database.engine.dispose()
+            with self.database.checkout() as connection:
+                return execute(connection, name, parameters)
+
+
+def _rows_on(connection: Connection | sa.Connection, name: str, parameters: dict[str, Any]) -> list[DictRow]:
+    driver = connection.connection.driver_connection if isinstance(connection, sa.Connection) else connection
+    if not isinstance(driver, psycopg.Connection):
+        raise TypeError(f"connection must be a psycopg 3 connection, got {type(driver).__name__}")
+    with driver.cursor(row_factory=psycopg.rows.dict_row) as cursor:
+        return cursor.execute(sql(name), parameters).fetchall()
+
+
+def _orphan(row: DictRow) -> Orphan:
+    return Orphan(**{**row, "status": RunStatus(row["status"])})
+
+
+def _doorbell(row: DictRow) -> Doorbell:
+    return Doorbell(**row)
+
+
+def _taken_over(row: DictRow) -> TakenOver:
+    status = RunStatus(row["status"])
+    doorbell = {name: row[name] for name in ("saga_id", "kind", "key", "queue", "priority", "step_idx", "step_count")}
+    may_run = not status.is_terminal and row["waiting_for"] is None
+    return TakenOver(policy=row["policy"], status=status, doorbell=Doorbell(**doorbell) if may_run else None)

@@ -1,0 +1,144 @@
+"""Reads, composed with SQLAlchemy. None of them writes, and each is one snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from sagaworker.domain.records import Episode, JournalEntry, SagaRun, StepResult, Timeline
+from sagaworker.domain.status import EpisodeOutcome, RunStatus, StepStatus, WaitingFor
+from sagaworker.ledger.connection import Database
+from sagaworker.ledger.schema import episodes, saga_events, saga_runs, saga_step_results
+
+_RUN = [saga_runs.c[name] for name in SagaRun.__slots__]
+_STEP = [saga_step_results.c[name] for name in StepResult.__slots__]
+_EVENT = [saga_events.c[name] for name in JournalEntry.__slots__]
+_EPISODE = [episodes.c[name] for name in Episode.__slots__]
+
+
+class Reads:
+    """What can be asked of a ledger."""
+
+    def __init__(self, database: Database) -> None:
+        self._engine = database.engine
+
+    def run(self, saga_id: str) -> SagaRun | None:
+        """One run, its context folded from the ledger while it is active."""
+        with self._snapshot() as connection:
+            return self._run(connection, saga_id)
+
+    def runs_by_id(self, saga_ids: Sequence[str]) -> dict[str, SagaRun]:
+        """Several runs, without their contexts."""
+        query = sa.select(*_RUN).where(saga_runs.c.id == sa.any_(sa.cast(list(saga_ids), sa.ARRAY(sa.UUID(False)))))
+        with self._engine.connect() as connection:
+            return {run.id: run for run in map(_bare_run, connection.execute(query).mappings())}
+
+    def runs_by_key(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], SagaRun]:
+        """The runs that (kind, key) pairs name now, without their contexts."""
+        named = sa.tuple_(saga_runs.c.kind, saga_runs.c.key).in_(list(pairs))
+        query = sa.select(*_RUN).where(named, saga_runs.c.archived_at.is_(None))
+        with self._engine.connect() as connection:
+            runs = map(_bare_run, connection.execute(query).mappings())
+            return {(run.kind, run.key): run for run in runs if run.key is not None}
+
+    def runs(  # noqa: PLR0913 - one parameter for each filter
+        self,
+        *,
+        statuses: Sequence[RunStatus] = (),
+        kind: str | None = None,
+        actor_id: str | None = None,
+        key: str | None = None,
+        conversation_id: str | None = None,
+        limit: int,
+        offset: int,
+        descending: bool,
+        exclude_archived: bool = False,
+    ) -> list[SagaRun]:
+        """Runs by start time (ids are time-ordered), filtered and paged, without their contexts."""
+        query = sa.select(*_RUN)
+        if statuses:
+            query = query.where(saga_runs.c.status.in_([sa.literal_column(f"'{status.value}'") for status in statuses]))
+        for column, value in (
+            (saga_runs.c.kind, kind),
+            (saga_runs.c.actor_id, actor_id),
+            (saga_runs.c.key, key),
+            (saga_runs.c.conversation_id, conversation_id),
+        ):
+            if value is not None:
+                query = query.where(column == value)
+        if exclude_archived:
+            query = query.where(saga_runs.c.archived_at.is_(None))
+        order = saga_runs.c.id.desc() if descending else saga_runs.c.id.asc()
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.order_by(order).limit(limit).offset(offset)).mappings()
+            return [_bare_run(row) for row in rows]
+
+    def step_results(self, saga_id: str) -> list[StepResult]:
+        """The ledger rows of one saga in order."""
+        with self._engine.connect() as connection:
+            return self._steps(connection, saga_id)
+
+    def timeline(self, saga_id: str) -> Timeline | None:
+        """Run, steps, episodes and journal, in one snapshot."""
+        with self._snapshot() as connection:
+            run = self._run(connection, saga_id)
+            if run is None:
+                return None
+            journal = sa.select(*_EVENT).where(saga_events.c.saga_id == saga_id).order_by(saga_events.c.seq)
+            held = sa.select(*_EPISODE).where(episodes.c.saga_id == saga_id).order_by(episodes.c.fence)
+            return Timeline(
+                run=run,
+                steps=tuple(self._steps(connection, saga_id)),
+                episodes=tuple(_episode(row) for row in connection.execute(held).mappings()),
+                journal=tuple(JournalEntry(**row) for row in connection.execute(journal).mappings()),
+            )
+
+    def _snapshot(self) -> sa.Connection:
+        return self._engine.connect().execution_options(isolation_level="REPEATABLE READ")
+
+    def _run(self, connection: sa.Connection, saga_id: str) -> SagaRun | None:
+        row = connection.execute(sa.select(*_RUN).where(saga_runs.c.id == saga_id)).mappings().one_or_none()
+        if row is None:
+            return None
+        if not RunStatus(row["status"]).is_terminal:
+            context: dict[str, Any] = {}
+            outputs = (
+                sa.select(saga_step_results.c.output)
+                .where(saga_step_results.c.saga_id == saga_id, saga_step_results.c.output.is_not(None))
+                .order_by(saga_step_results.c.step_idx)
+            )
+            for output in connection.execute(outputs).scalars():
+                context.update(output)
+            return _run(row, context)
+        return _run(row, row["context"] or {})
+
+    @staticmethod
+    def _steps(connection: sa.Connection, saga_id: str) -> list[StepResult]:
+        query = sa.select(*_STEP).where(saga_step_results.c.saga_id == saga_id).order_by(saga_step_results.c.step_idx)
+        return [
+            StepResult(**{**row, "status": StepStatus(row["status"])}) for row in connection.execute(query).mappings()
+        ]
+
+
+def _bare_run(row: sa.RowMapping) -> SagaRun:
+    return _run(row, {})
+
+
+def _run(row: sa.RowMapping, context: dict[str, Any]) -> SagaRun:
+    return SagaRun(
+        **{
+            **row,
+            "status": RunStatus(row["status"]),
+            "waiting_for": None if row["waiting_for"] is None else WaitingFor(row["waiting_for"]),
+            "step_modules": tuple(row["step_modules"]),
+            "attributes": row["attributes"] or {},
+            "context": context,
+        }
+    )
+
+
+def _episode(row: sa.RowMapping) -> Episode:
+    outcome = row["outcome"]
+    return Episode(**{**row, "outcome": None if outcome is None else EpisodeOutcome(outcome)})

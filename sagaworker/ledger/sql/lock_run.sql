@@ -1,0 +1,5 @@
+-- lock: the saga row first; the move that follows in the same transaction then decides on a fresh snapshot
+SELECT r.status
+FROM saga_runs AS r
+WHERE r.id = %(saga_id)s
+FOR UPDATE

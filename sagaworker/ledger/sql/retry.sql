@@ -1,0 +1,59 @@
+-- move: running -> running; compensating -> compensating
+-- One failed attempt of a step or of an undo. With park_for the saga lets its worker go until the next attempt is due.
+WITH run AS (
+  UPDATE saga_runs AS r
+  SET
+    seq = r.seq + 1,
+    waiting_for = CASE
+      WHEN r.waiting_for = 'hold' THEN r.waiting_for
+      WHEN %(park_for)s::interval IS NOT NULL THEN 'retry' END,
+    wake_at = CASE WHEN r.waiting_for IS NULL THEN now() + %(park_for)s::interval END
+  FROM saga_step_results AS held
+  WHERE
+    r.id = %(saga_id)s
+    AND r.fence = %(fence)s
+    AND r.status = %(status)s
+    AND r.status IN ('running', 'compensating')
+    AND r.current_step_idx = %(idx)s
+    AND held.saga_id = r.id
+    AND held.step_idx = %(idx)s
+    AND held.status = r.status
+    AND held.attempts = %(attempts)s
+    AND held.compensation_attempts = %(compensation_attempts)s
+    AND EXISTS (SELECT FROM episodes AS e WHERE e.saga_id = r.id AND e.fence = %(fence)s AND e.ended_at IS NULL)
+  RETURNING r.id, r.seq, r.status, r.waiting_for
+),
+failed AS (
+  UPDATE saga_step_results AS l
+  SET
+    status = CASE WHEN run.status = 'running' THEN 'pending' ELSE l.status END,
+    in_doubt = l.in_doubt + (run.status = 'running' AND %(doubted)s)::integer,
+    compensation_attempts = l.compensation_attempts + (run.status = 'compensating')::integer,
+    deadline_at = CASE
+      WHEN run.status = 'compensating' AND %(park_for)s::interval IS NULL
+        THEN now() + %(undo_timeout)s::interval END,
+    error = %(error)s::jsonb,
+    fence = %(fence)s
+  FROM run
+  WHERE l.saga_id = run.id AND l.step_idx = %(idx)s
+  RETURNING l.attempts, l.compensation_attempts
+),
+episode AS (
+  UPDATE episodes AS e
+  SET ended_at = now(), outcome = 'parked'
+  FROM run
+  WHERE e.saga_id = run.id AND e.fence = %(fence)s AND %(park_for)s::interval IS NOT NULL
+),
+journal AS (
+  INSERT INTO saga_events (saga_id, seq, type, step_idx, data)
+  SELECT
+    run.id, run.seq, CASE WHEN run.status = 'running' THEN 'step.retried' ELSE 'undo.retried' END, %(idx)s,
+    jsonb_build_object(
+      'status', run.status, 'waiting_for', run.waiting_for, 'fence', %(fence)s, 'doubted', %(doubted)s,
+      'attempt', CASE WHEN run.status = 'running' THEN failed.attempts ELSE failed.compensation_attempts END,
+      'error', %(error)s::jsonb)
+  FROM run
+  CROSS JOIN failed
+)
+SELECT run.status
+FROM run

@@ -1,0 +1,24 @@
+-- rings: runnable sagas that nobody holds and whose doorbell seems lost; the next ring is later each time
+WITH due AS (
+  SELECT r.id
+  FROM saga_runs AS r
+  WHERE
+    r.status IN ('pending', 'running', 'compensating')
+    AND r.wake_at IS NOT NULL
+    AND r.wake_at <= now()
+    AND r.waiting_for IS NULL
+    AND r.archived_at IS NULL
+  ORDER BY r.wake_at
+  LIMIT %(limit)s
+  FOR UPDATE SKIP LOCKED
+)
+UPDATE saga_runs AS r
+SET
+  rings = r.rings + 1,
+  wake_at = now()
+    + least(interval '5 minutes', %(ring_after)s::interval * power(2, least(r.rings, 20))) * (0.75 + random() * 0.5)
+FROM due
+WHERE r.id = due.id AND r.wake_at <= now() AND r.waiting_for IS NULL
+RETURNING
+  r.id::text AS saga_id, r.kind, r.key, r.queue, r.priority, r.current_step_idx AS step_idx,
+  jsonb_array_length(r.step_modules) AS step_count
