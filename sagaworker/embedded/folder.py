@@ -16,6 +16,7 @@ from sagaworker.errors import SagaworkerError
 # is down; above those that services are known by.
 _PORTS = range(15_000, 32_000)
 _PRIVATE = 0o600
+_OPEN = 0o755
 
 
 class FolderInUse(SagaworkerError):
@@ -50,10 +51,12 @@ class ServerFolder:
 
     def lock(self) -> None:
         """Become the owner, or raise FolderInUse; makes the folder when it is missing."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         # Root's server runs as another user, who must be able to pass through. A folder that exists stays as it is.
-        self.path.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+        make_folder(self.path, 0o711 if os.geteuid() == 0 else 0o700)
         try:
             lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, _PRIVATE)
+            self._give_to_folder_owner(lock)
         except PermissionError:
             raise ServerFailed(
                 "servers", f"folder {self.path} which belongs to another user", "choose another one: SAGAWORKER_HOME"
@@ -78,7 +81,7 @@ class ServerFolder:
     def password(self) -> str:
         """The server's password, made the first time; the file is readable by its owner only."""
         kept = self._kept("password")
-        return kept if kept else self._keep("password", secrets.token_urlsafe(32))
+        return kept or self._keep("password", secrets.token_urlsafe(32))
 
     def port(self) -> int:
         """The port of the last run if it is free, else a free one, kept from now on."""
@@ -96,6 +99,7 @@ class ServerFolder:
         log = self.path / "log"
         if log.exists():
             log.replace(self.path / "log.1")
+        log.touch(mode=_PRIVATE)  # Statements and their values are in it.
         return log
 
     def data(self, account: Account | None) -> Path:
@@ -108,7 +112,7 @@ class ServerFolder:
             return inside
         # A folder below a closed home, /root for one. Opening somebody's folders to all is not ours to do.
         moved = open_place() / f"data-{secrets.token_hex(8)}"
-        moved.mkdir(mode=0o711)
+        make_folder(moved, 0o711)
         return Path(self._keep("data-place", str(moved))) / self._data_name
 
     def _kept(self, name: str) -> str:
@@ -122,11 +126,27 @@ class ServerFolder:
         partial = self.path / f"{name}.partial"
         partial.unlink(missing_ok=True)
         with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE), "w") as file:
+            self._give_to_folder_owner(file.fileno())
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(self.path / name)
         return text
+
+    def _give_to_folder_owner(self, file: int) -> None:
+        # Root may run a user's folder; the user must be able to run it again.
+        if os.geteuid() == 0:
+            owner = self.path.stat()
+            os.fchown(file, owner.st_uid, owner.st_gid)
+
+
+def make_folder(path: Path, mode: int) -> None:
+    """Make a folder with exactly this mode, whatever the umask; one that is there is left as it is."""
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        return
+    path.chmod(mode)
 
 
 def port_is_free(port: int) -> bool:
@@ -144,12 +164,12 @@ def open_place() -> Path:
     """Root's own folder that any account can enter but not write, for what `nobody` must reach."""
     for place in (Path("/var/lib/sagaworker"), Path("/var/tmp/sagaworker-root")):  # noqa: S108 - owner checked below
         try:
-            place.mkdir(mode=0o755, exist_ok=True)
+            make_folder(place, _OPEN)
             found = place.lstat()
         except OSError:
             continue
         # In /var/tmp somebody else may have made the name first.
-        if found.st_uid == 0 and found.st_mode & 0o777 == 0o755 and not place.is_symlink():
+        if found.st_uid == 0 and found.st_mode & 0o777 == _OPEN and not place.is_symlink():
             return place
     raise ServerFailed(
         "servers", "no folder that the user nobody can enter", "choose one outside root's home: SAGAWORKER_HOME"

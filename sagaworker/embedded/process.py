@@ -106,7 +106,7 @@ class ServerProcess:
         self, argv: Sequence[str], *, death_signal: signal.Signals, account: Account | None, cwd: Path, log: Path,
         config: str = "",
     ) -> None:  # fmt: skip
-        self._log = log
+        self.log = log
         self._ended = threading.Event()
         spawned: queue.SimpleQueue[subprocess.Popen[bytes] | OSError] = queue.SimpleQueue()
 
@@ -156,9 +156,10 @@ class ServerProcess:
                 self._process.send_signal(number)
                 self.wait(seconds)
 
-    def log_tail(self) -> str:
-        """The last lines the server wrote."""
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-_LOG_LINES:])
+
+def log_tail(log: Path) -> str:
+    """The last lines a server wrote."""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-_LOG_LINES:])
 
 
 def server_env() -> dict[str, str]:
@@ -178,13 +179,13 @@ def servers_in(folder: Path, names: frozenset[str]) -> list[psutil.Process]:
             # The name first: it also spares a shell in which somebody went to look at the data.
             if process.name() in names and process.cwd() == where:
                 found.append(process)
-        except psutil.Error:  # noqa: PERF203 - each process may end or be closed to us between two questions
+        except psutil.Error:  # It may end, or be closed to us, between two questions.
             continue
     return found
 
 
 def end_all(processes: Iterable[psutil.Process], *signals: tuple[signal.Signals, float]) -> None:
-    """Send each signal in turn to those nobody else of them started, and wait that many seconds; SIGKILL, to all, is last."""
+    """Send each signal to those that no other of them started and wait that many seconds; SIGKILL, to all, is last."""
     left = list(processes)
     for number, seconds in (*signals, (signal.SIGKILL, 10.0)):
         pids = {process.pid for process in left}
@@ -201,6 +202,6 @@ def end_all(processes: Iterable[psutil.Process], *signals: tuple[signal.Signals,
 def _lives(process: psutil.Process) -> bool:
     try:
         # In a container whose first process reaps nobody, the dead stay as zombies.
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return process.is_running() and bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
