@@ -1,0 +1,52 @@
+"""DBOS: a workflow of trivial `@DBOS.step` functions, called directly, as its quickstart has it.
+
+Run by the environment of peers.txt: `python -m bench.dbos_peer URL`. Defaults throughout, but for the log level: below
+WARNING it writes a line a workflow. Workflows are called, not enqueued: the path with the fewest round trips.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from importlib.metadata import version
+
+from dbos import DBOS, DBOSConfig
+
+from bench.peer_lines import Answer, serve
+
+
+@DBOS.step()
+def echo(step: int) -> dict[str, int]:
+    """The trivial step."""
+    return {f"echo_{step}": step}
+
+
+@DBOS.workflow()
+def saga(steps: int) -> int:
+    """`steps` steps, one after the other."""
+    for step in range(steps):
+        echo(step)
+    return steps
+
+
+def run(sagas: int, steps: int) -> Answer:
+    """Seconds for so many workflows: each call starts one durably and walks it to its end."""
+    began = time.perf_counter()
+    for _ in range(sagas):
+        saga(steps)
+    return {"start_and_run": time.perf_counter() - began}
+
+
+def main(url: str) -> None:
+    """Launch DBOS on the given database (its own, empty) and serve."""
+    config: DBOSConfig = {"name": "bench", "system_database_url": url, "log_level": "WARNING"}
+    DBOS(config=config)
+    DBOS.launch()
+    try:
+        serve({"version": version("dbos")}, run)
+    finally:
+        DBOS.destroy()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

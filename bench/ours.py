@@ -1,0 +1,119 @@
+"""This engine under measurement: run in the caller's process, as `engine.run` does for any user."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+from bench.report import Report, Row, Target, of_rounds
+from bench.server import Server, say
+from bench.steps import large
+from sagaworker.domain.records import Doorbell
+from sagaworker.doorbell import Doorbells
+from sagaworker.engine import Engine
+from sagaworker.ledger.migrate import migrate
+from sagaworker.settings import Settings
+
+TRIVIAL = "bench.steps.trivial"
+MANY = 10_000
+LONG = 1_000
+
+
+def opened(url: str, **settings: Any) -> Engine:
+    """Migrate an empty database and open an engine on it; settings are the defaults but for what is named."""
+    migrate(url)
+    return Engine.from_env(database_url=url, step_packages="bench.steps", **settings)
+
+
+class Ours:
+    """The engine on a database of its own. A saga of the steps is started, then walked: claim, steps, completed."""
+
+    name = "ours"
+
+    def __init__(self, url: str) -> None:
+        self._engine = opened(url)
+
+    def measure(self, sagas: int, steps: int) -> dict[str, float]:
+        """Seconds to start so many sagas and walk them all to their end, and of the walking alone."""
+        modules = [TRIVIAL] * steps
+        began = time.perf_counter()
+        runs = [self._engine.start("bench", modules) for _ in range(sagas)]
+        started = time.perf_counter()
+        for run in runs:
+            ended_as = self._engine.run(run.id).status
+            if ended_as != "completed":
+                message = f"saga {run.id} must be completed by this loop, got {ended_as}"
+                raise RuntimeError(message)
+        ended = time.perf_counter()
+        return {"start_and_run": ended - began, "run": ended - started}
+
+    def close(self) -> None:
+        """Close the engine."""
+        self._engine.close()
+
+
+def measure_long_saga(server: Server, report: Report, *, sagas: int) -> None:
+    """Whether step 1,000 of one saga costs what step 1 costs.
+
+    The harder case: every step puts out 5 kB under a name of its own, so the context of the last step is 5 MB (the
+    limit on the context, 1 MB by default, is raised for it) and nothing can be saved by overwriting.
+    """
+    section = "one saga of 1,000 steps, 5 kB of output each under its own name"
+    engine = opened(server.database("bench_long"), max_context_bytes=64 * 1024 * 1024)
+    early: list[float] = []
+    late: list[float] = []
+    for number in range(sagas):
+        say(f"{LONG:,} steps, saga {number + 1} of {sagas}")
+        large.entered.clear()
+        run = engine.start("bench", ["bench.steps.large"] * LONG)
+        engine.run(run.id)
+        gaps = [(after - before) * 1000 for before, after in zip(large.entered, large.entered[1:], strict=False)]
+        early.append(median(gaps[4:55]))
+        late.append(median(gaps[949:]))
+    engine.close()
+    ratios = [b / a for a, b in zip(early, late, strict=True)]
+    report.add(
+        [
+            of_rounds(section, "steps 5-55, a step", early, "ms"),
+            of_rounds(section, "steps 950-1,000, a step", late, "ms"),
+            of_rounds(section, "late / early", ratios, "×", target=Target("at most", 1.2)),
+        ]
+    )
+
+
+def measure_start_many(server: Server, report: Report, *, rounds: int) -> None:
+    """How many sagas a second one call of start_many makes durable, and how many doorbells are rung."""
+    section = f"start_many of {MANY:,} sagas in one call"
+    url = server.database("bench_many")
+    migrate(url)
+    settings = Settings.from_env(database_url=url, broker_url=server.broker(4), step_packages="bench.steps")
+    ring = Doorbells.from_settings(settings).ring
+    bells: list[tuple[float, int]] = []
+
+    def timed(doorbells: Sequence[Doorbell]) -> None:
+        began = time.perf_counter()
+        ring(doorbells)
+        bells.append((time.perf_counter() - began, len(doorbells)))
+
+    engine = Engine(settings, ring=timed)
+    started: list[float] = []
+    rung: list[float] = []
+    requests = [{"kind": "bench", "steps": [TRIVIAL], "inputs": {"number": number}} for number in range(MANY)]
+    for number in range(rounds):
+        say(f"start_many, round {number + 1} of {rounds}")
+        bells.clear()
+        began = time.perf_counter()
+        runs = engine.start_many(requests)
+        whole = time.perf_counter() - began
+        ringing = sum(seconds for seconds, _ in bells)
+        started.append(len(runs) / (whole - ringing))
+        rung.append(sum(count for _, count in bells) / ringing)
+    engine.close()
+    report.add(
+        [
+            of_rounds(section, "sagas durable a second", started, "", target=Target("at least", 10_000)),
+            of_rounds(section, "doorbells rung a second", rung, "", target=Target("at least", 5_000)),
+        ]
+    )

@@ -1,0 +1,27 @@
+"""How the bench talks to a peer: one JSON request a line on standard input, one JSON answer a line on standard output.
+
+The peers live in an environment of their own, without this project's dependencies, so this module imports only the
+standard library.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+
+Answer = dict[str, float | str]
+
+
+def serve(hello: Answer, run: Callable[[int, int], Answer]) -> None:
+    """Say `hello`, then answer each `{"sagas": n, "steps": k}` with what `run(n, k)` returns, until input ends.
+
+    Standard output is kept for the answers: whatever else prints there goes to standard error.
+    """
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    print(json.dumps(hello), file=answers)
+    for line in sys.stdin:
+        request = json.loads(line)
+        print(json.dumps(run(request["sagas"], request["steps"])), file=answers)

@@ -1,0 +1,12 @@
+"""Put out one small value, and note when this step was entered: the gaps are what claim and step cost."""
+
+import time
+
+from sagaworker import SagaState
+
+entered: list[float] = []
+
+
+def execute(state: SagaState) -> SagaState:
+    entered.append(time.perf_counter())
+    return state.put_output(f"echo_{state.step_idx}", state.step_idx)
