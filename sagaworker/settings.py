@@ -75,7 +75,9 @@ _PARSERS: dict[str, Callable[[str, str], Any]] = {
     "max_steps": lambda n, t: _count(n, t, least=1),
 }
 # Read by other parts of the program, which check them themselves; known here so that they are not refused as unknown.
-_ELSEWHERE = frozenset({"SAGAWORKER_FAILPOINTS", "SAGAWORKER_HOME"})
+_ELSEWHERE = frozenset(
+    {"SAGAWORKER_FAILPOINTS", "SAGAWORKER_FAILPOINTS_FOLDER", "SAGAWORKER_TESTING", "SAGAWORKER_HOME"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -137,6 +137,11 @@ def output_delta(state: SagaState) -> Mapping[str, Json]:
     return state._delta  # noqa: SLF001 - the runner's door into the state
 
 
+def output_sizes(state: SagaState) -> dict[str, int]:
+    """Bytes of JSON text of each output pair."""
+    return {name: len(text) for name, text in state._delta_text.items()}  # noqa: SLF001 - the runner's door
+
+
 def descends_from(result: object, given: SagaState) -> bool:
     """Whether `result` is the given state or was made from it by put_output."""
     return (

@@ -17,7 +17,7 @@ import psycopg
 import sqlalchemy as sa
 from psycopg.rows import DictRow, dict_row
 
-Connection: TypeAlias = psycopg.Connection[DictRow]
+Connection: TypeAlias = psycopg.Connection[Any]
 
 # PROTOCOL section 3, rule 4. The session ends what hangs; TCP keepalive finds a database host that vanished.
 _SESSION = {
@@ -68,7 +68,7 @@ class Database:
         """A connection of its own, outside the pool: for the heartbeat, and for one incident of the local witness."""
         url = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
         arguments = connect_arguments(connect_timeout=connect_timeout)
-        return psycopg.connect(url, autocommit=True, row_factory=dict_row, **arguments)
+        return psycopg.connect(url, autocommit=True, **arguments)
 
     @contextlib.contextmanager
     def checkout(self) -> Iterator[Connection]:
@@ -76,7 +76,6 @@ class Database:
         pooled = self.engine.raw_connection()
         try:
             connection: Connection = pooled.driver_connection  # type: ignore[assignment]  # the pool's type is Any-like
-            connection.row_factory = dict_row
             yield connection
         except BaseException:
             pooled.invalidate()
@@ -95,12 +94,14 @@ class Database:
 
 def execute(connection: Connection, name: str, parameters: dict[str, Any]) -> list[DictRow]:
     """Run one statement file, prepared, and fetch its rows."""
-    return connection.execute(sql(name), parameters, prepare=True).fetchall()
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(sql(name), parameters, prepare=True).fetchall()
 
 
 def execute_one(connection: Connection, name: str, parameters: dict[str, Any]) -> DictRow | None:
     """Run one statement file, prepared, and fetch its only row, or None."""
-    return connection.execute(sql(name), parameters, prepare=True).fetchone()
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(sql(name), parameters, prepare=True).fetchone()
 
 
 def execute_locked(connection: Connection, name: str, parameters: dict[str, Any]) -> DictRow | None:

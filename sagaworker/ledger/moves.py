@@ -11,16 +11,16 @@ from datetime import timedelta
 from typing import Any
 
 import psycopg
-import sqlalchemy as sa
 from psycopg.rows import DictRow
 
-from sagaworker.domain.records import Doorbell
+from sagaworker.domain.records import Doorbell, SagaRun
 from sagaworker.domain.status import RunStatus
 from sagaworker.domain.values import Json
 from sagaworker.errors import Fenced
-from sagaworker.ledger.connection import Connection, Database, execute, execute_locked, execute_one, sql
+from sagaworker.ledger.connection import Connection, Database, execute, execute_locked, execute_one
 from sagaworker.ledger.hold import UNKNOWN, Hold, Periods, position_of
 from sagaworker.ledger.lease import Lease
+from sagaworker.ledger.reads import run_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +110,7 @@ class Ledger:
         self.database = database
         self.periods = periods
 
-    def start(self, runs: Sequence[NewRun], connection: Connection | sa.Connection | None = None) -> set[str]:
+    def start(self, runs: Sequence[NewRun], connection: psycopg.Connection[Any] | None = None) -> set[str]:
         """Store pending runs; return the ids stored. One that is missing met its own id or its (kind, key).
 
         On the caller's connection it joins the caller's transaction. Otherwise it commits, and where the commit's
@@ -121,8 +121,19 @@ class Ledger:
             "ring_after": self.periods.ring_after,
         }
         if connection is not None:
-            return {row["id"] for row in _rows_on(connection, "start", parameters)}
+            return {row["id"] for row in execute(connection, "start", parameters)}
         return {row["id"] for row in self._retried("start", parameters)}
+
+    def met(self, requests: Sequence[NewRun], connection: psycopg.Connection[Any] | None = None) -> list[SagaRun]:
+        """The runs that these requests met instead of being stored, as the same transaction sees them."""
+        keyed = [(request.kind, request.key) for request in requests if request.key is not None]
+        parameters: dict[str, Any] = {
+            "ids": [request.id for request in requests],
+            "kinds": [kind for kind, _ in keyed],
+            "keys": [key for _, key in keyed],
+        }
+        rows = self._retried("met", parameters) if connection is None else execute(connection, "met", parameters)
+        return [run_of(row, row["context"] or {}) for row in rows]
 
     def load(self, saga_id: str) -> Loaded | None:
         """Read what a claimer needs; None when there is no such run."""
@@ -259,6 +270,18 @@ class Ledger:
             rows = execute(connection, "take_over", parameters | {"locked": [row["id"] for row in locked]})
         return [_taken_over(row) for row in rows]
 
+    def take_over_own(self, hold: Hold) -> None:
+        """Give up a hold whose step was interrupted: as if this process had died in it, and counted so."""
+        orphan = Orphan(
+            saga_id=hold.saga_id,
+            fence=hold.fence,
+            kind="",
+            actor_id=None,
+            recovery_policy=None,
+            status=hold.position.status,
+        )
+        self.take_over([(orphan, "restart")], witnessed=True)
+
     def wake(self, *, limit: int) -> list[Doorbell]:
         """Let parked sagas whose time has come run again; ring what comes back."""
         parameters = {"limit": limit, "ring_after": self.periods.ring_after}
@@ -292,14 +315,6 @@ class Ledger:
             self.database.engine.dispose()
             with self.database.checkout() as connection:
                 return execute(connection, name, parameters)
-
-
-def _rows_on(connection: Connection | sa.Connection, name: str, parameters: dict[str, Any]) -> list[DictRow]:
-    driver = connection.connection.driver_connection if isinstance(connection, sa.Connection) else connection
-    if not isinstance(driver, psycopg.Connection):
-        raise TypeError(f"connection must be a psycopg 3 connection, got {type(driver).__name__}")
-    with driver.cursor(row_factory=psycopg.rows.dict_row) as cursor:
-        return cursor.execute(sql(name), parameters).fetchall()
 
 
 def _orphan(row: DictRow) -> Orphan:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -34,14 +34,6 @@ class Reads:
         query = sa.select(*_RUN).where(saga_runs.c.id == sa.any_(sa.cast(list(saga_ids), sa.ARRAY(sa.UUID(False)))))
         with self._engine.connect() as connection:
             return {run.id: run for run in map(_bare_run, connection.execute(query).mappings())}
-
-    def runs_by_key(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], SagaRun]:
-        """The runs that (kind, key) pairs name now, without their contexts."""
-        named = sa.tuple_(saga_runs.c.kind, saga_runs.c.key).in_(list(pairs))
-        query = sa.select(*_RUN).where(named, saga_runs.c.archived_at.is_(None))
-        with self._engine.connect() as connection:
-            runs = map(_bare_run, connection.execute(query).mappings())
-            return {(run.kind, run.key): run for run in runs if run.key is not None}
 
     def runs(  # noqa: PLR0913 - one parameter for each filter
         self,
@@ -111,8 +103,8 @@ class Reads:
             )
             for output in connection.execute(outputs).scalars():
                 context.update(output)
-            return _run(row, context)
-        return _run(row, row["context"] or {})
+            return run_of(row, context)
+        return run_of(row, row["context"] or {})
 
     @staticmethod
     def _steps(connection: sa.Connection, saga_id: str) -> list[StepResult]:
@@ -123,10 +115,11 @@ class Reads:
 
 
 def _bare_run(row: sa.RowMapping) -> SagaRun:
-    return _run(row, {})
+    return run_of(row, {})
 
 
-def _run(row: sa.RowMapping, context: dict[str, Any]) -> SagaRun:
+def run_of(row: Mapping[Any, Any], context: Mapping[str, Any]) -> SagaRun:
+    """The record of a row that has all columns of SagaRun."""
     return SagaRun(
         **{
             **row,

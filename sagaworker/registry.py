@@ -1,0 +1,211 @@
+"""From a dotted name to a Step: only from allowed packages, checked once, remembered."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import difflib
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from types import ModuleType
+from typing import Any, TypeVar
+
+from sagaworker.domain.retry import ONCE, UNDO_DEFAULT, RetryPolicy
+from sagaworker.domain.state import SagaState
+from sagaworker.domain.steplist import STEP_NAME
+from sagaworker.domain.values import Json
+from sagaworker.domain.walk import CompensateWhen, InDoubt, StepPolicy
+from sagaworker.errors import InvalidInput, UnknownStep
+from sagaworker.settings import Settings
+
+Member = TypeVar("Member")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step as the runner uses it. `execute` and `compensate` are plain functions, whatever they were written as."""
+
+    path: str
+    policy: StepPolicy
+    timeout: timedelta
+    execute: Callable[[SagaState], object]
+    compensate: Callable[[SagaState], object] | None
+    inputs_type: type | None
+
+    @property
+    def name(self) -> str:
+        return self.policy.name
+
+
+class Registry:
+    """The steps this process may run. Importing a step is the only import from text anywhere, and it is fenced in."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._steps: dict[str, Step] = {}
+
+    def step(self, path: str) -> Step:
+        """The step of that dotted name.
+
+        Raises:
+            UnknownStep: not in an allowed package, not there, not importable, or not shaped as a step; the message has
+                the closest known name or the reason.
+        """
+        if path not in self._steps:
+            self._steps[path] = self._load(path)
+        return self._steps[path]
+
+    def check_inputs(self, steps: Sequence[Step], inputs: Mapping[str, Json]) -> None:
+        """Validate a saga's inputs by the `Inputs` type of each step that declares one.
+
+        Raises:
+            InvalidInput: with the step and what its type says.
+        """
+        for step in steps:
+            if step.inputs_type is not None:
+                _validate(step.inputs_type, inputs, step.path)
+
+    def known(self) -> list[str]:
+        """Dotted names of all modules in the allowed packages that could be steps, sorted. Imports only packages."""
+        found: set[str] = set()
+        for name in self._settings.step_packages:
+            if importlib.util.find_spec(name) is None:
+                continue
+            package = importlib.import_module(name)
+            for module in pkgutil.walk_packages(getattr(package, "__path__", ()), name + "."):
+                if not module.ispkg and not any(word.startswith("_") for word in module.name.split(".")):
+                    found.add(module.name)
+        return sorted(found)
+
+    def _load(self, path: str) -> Step:
+        packages = self._settings.step_packages
+        module_name, _, attribute = path.partition(":")
+        is_allowed = any(module_name.startswith(package + ".") for package in packages)
+        if not STEP_NAME.fullmatch(path) or not is_allowed or ".__" in path:
+            raise UnknownStep(
+                f"step {path[:200]!a} must be in an allowed package ({', '.join(packages)}), got another",
+                self._hint(path) or "allow its package with SAGAWORKER_STEP_PACKAGES",
+            )
+        owner: object = self._import(module_name, path)
+        if attribute:
+            if not hasattr(owner, attribute):
+                names = [name for name, value in vars(owner).items() if hasattr(value, "execute")]
+                close = difflib.get_close_matches(attribute, names, n=1)
+                raise UnknownStep(
+                    f"step {path!r} must name a class or object of {module_name}, got no {attribute!r} there",
+                    f"did you mean {module_name}:{close[0]}?" if close else "",
+                )
+            owner = getattr(owner, attribute)
+            if isinstance(owner, type):
+                owner = _instance(owner, path)
+        return _step(owner, path, self._settings)
+
+    def _import(self, module_name: str, path: str) -> ModuleType:
+        try:
+            return importlib.import_module(module_name)
+        except ModuleNotFoundError as exc:
+            if exc.name is not None and (module_name == exc.name or module_name.startswith(exc.name + ".")):
+                raise UnknownStep(
+                    f"step {path!r} must be a module this process can import, got no module {exc.name!r}",
+                    self._hint(path),
+                ) from None
+            raise UnknownStep(f"step {path!r} must be importable, got {type(exc).__name__}: {exc}") from exc
+        except (Exception, SystemExit) as exc:
+            raise UnknownStep(f"step {path!r} must be importable, got {type(exc).__name__}: {exc}") from exc
+
+    def _hint(self, path: str) -> str:
+        known = self.known()
+        close = difflib.get_close_matches(path, known, n=1) or difflib.get_close_matches(
+            path.rpartition(".")[2], [name.rpartition(".")[2] for name in known], n=1
+        )
+        if not close:
+            return ""
+        full = next(name for name in known if name == close[0] or name.endswith("." + close[0]))
+        return f"did you mean {full}?"
+
+
+def _instance(owner: type, path: str) -> object:
+    try:
+        return owner()
+    except Exception as exc:
+        raise UnknownStep(f"step {path!r} must be a class without arguments, got {type(exc).__name__}: {exc}") from exc
+
+
+def _step(owner: object, path: str, settings: Settings) -> Step:
+    execute = getattr(owner, "execute", None)
+    if not callable(execute):
+        raise UnknownStep(f"step {path!r} must have a function execute(state), got none", "see docs/writing-steps.md")
+    compensate = getattr(owner, "compensate", None)
+    if compensate is not None and not callable(compensate):
+        raise UnknownStep(f"compensate of step {path!r} must be a function, got a {type(compensate).__name__}")
+    timeout = _member(owner, path, "TIMEOUT", (int, float), settings.step_timeout.total_seconds())
+    if isinstance(timeout, bool) or not 0 < timeout <= 86_400 * 30:  # noqa: PLR2004 - thirty days
+        raise UnknownStep(f"TIMEOUT of step {path!r} must be a number of seconds above 0, got {timeout!r}")
+    name = _member(owner, path, "NAME", (str,), path.rpartition(":")[2].rpartition(".")[2])
+    return Step(
+        path=path,
+        policy=StepPolicy(
+            name=name,
+            in_doubt=_choice(owner, path, "IN_DOUBT", InDoubt, InDoubt.RETRY),
+            compensate_when=_choice(owner, path, "COMPENSATE_WHEN", CompensateWhen, CompensateWhen.ALWAYS),
+            tombstone=_member(owner, path, "TOMBSTONE", (bool,), default=False),
+            retry=_member(owner, path, "RETRY", (RetryPolicy,), ONCE),
+            undo_retry=_member(owner, path, "COMPENSATE_RETRY", (RetryPolicy,), UNDO_DEFAULT),
+        ),
+        timeout=timedelta(seconds=timeout),
+        execute=_synchronous(execute),
+        compensate=None if compensate is None else _synchronous(compensate),
+        inputs_type=_member(owner, path, "Inputs", (type,), None),
+    )
+
+
+def _member(owner: object, path: str, name: str, kinds: tuple[type, ...], default: Any) -> Any:
+    value = getattr(owner, name, default)
+    if value is not default and not isinstance(value, kinds):
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        raise UnknownStep(f"{name} of step {path!r} must be a {wanted}, got {value!r}")
+    return value
+
+
+def _choice(owner: object, path: str, name: str, choices: type[Member], default: Member) -> Member:
+    value = getattr(owner, name, default)
+    try:
+        return choices(value)  # type: ignore[call-arg]  # an enum class called with its value
+    except ValueError:
+        legal = ", ".join(repr(str(choice)) for choice in choices)  # type: ignore[attr-defined]  # an enum class
+        raise UnknownStep(f"{name} of step {path!r} must be one of {legal}, got {value!r}") from None
+
+
+def _synchronous(function: Callable[[SagaState], object]) -> Callable[[SagaState], object]:
+    """An async member runs in an event loop of its own: a reused loop is unsafe after an asynchronous exception."""
+    is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - an object whose __call__ is async
+    )
+    if not is_async:
+        return function
+
+    def run(state: SagaState) -> object:
+        with asyncio.Runner() as runner:
+            return runner.run(function(state))  # type: ignore[arg-type]  # known to be a coroutine function
+
+    return run
+
+
+def _validate(inputs_type: type, inputs: Mapping[str, Json], path: str) -> None:
+    try:
+        if hasattr(inputs_type, "model_validate"):
+            inputs_type.model_validate(dict(inputs))
+        elif dataclasses.is_dataclass(inputs_type):
+            names = {field.name for field in dataclasses.fields(inputs_type) if field.init}
+            inputs_type(**{name: value for name, value in inputs.items() if name in names})
+        else:
+            raise UnknownStep(f"Inputs of step {path!r} must be a dataclass or a pydantic model, got {inputs_type!r}")
+    except (TypeError, ValueError) as exc:
+        if isinstance(exc, UnknownStep):
+            raise
+        raise InvalidInput(f"inputs must suit step {path!r}, got {type(exc).__name__}: {exc}") from exc

@@ -1,0 +1,178 @@
+"""Requests to start a saga: everything a caller may say, checked before anything is stored."""
+
+from __future__ import annotations
+
+import difflib
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import uuid_utils.compat
+
+from sagaworker.domain import steplist
+from sagaworker.domain.values import Json, canonical_hash, checked_copy, checked_object, encoded
+from sagaworker.errors import InvalidInput
+from sagaworker.ledger.moves import NewRun
+from sagaworker.registry import Registry
+from sagaworker.settings import POLICIES, Settings
+
+OPTIONS = (
+    "actor_id",
+    "recovery_policy",
+    "max_recoveries",
+    "on_compensation_failure",
+    "mode",
+    "attributes",
+    "queue",
+    "priority",
+    "deadline",
+    "trigger_type",
+    "trigger_ref",
+    "conversation_id",
+    "source_stack",
+    "source_env",
+)
+MAX_NAME = 200
+MAX_KEY = 500
+HIGHEST_PRIORITY = 9
+
+
+class Requests:
+    """Turns the arguments of `start` into a row, or refuses them with one sentence."""
+
+    def __init__(self, settings: Settings, registry: Registry) -> None:
+        self._settings = settings
+        self._registry = registry
+
+    def checked(
+        self,
+        kind: str,
+        steps: Sequence[str | Mapping[str, Any]],
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        key: str | None = None,
+        **options: Any,
+    ) -> NewRun:
+        """The run to store. The list is frozen as it is now; each step of it must be one this process can load."""
+        _refuse_unknown(options)
+        given = {name: value for name, value in options.items() if value is not None}
+        entries = steplist.parse(steps, most=self._settings.max_steps)
+        loaded = [self._registry.step(entry.step) for entry in entries]
+        checked = self._inputs(inputs)
+        self._registry.check_inputs(loaded, checked)
+        actor_id = _text(given.get("actor_id"), "actor_id", MAX_NAME)
+        return NewRun(
+            id=str(uuid_utils.compat.uuid7()),
+            kind=_required_text(kind, "kind", MAX_NAME),
+            key=_text(key, "key", MAX_KEY),
+            step_modules=[entry.frozen for entry in entries],
+            inputs=checked,
+            inputs_hash=canonical_hash(checked),
+            actor_id=actor_id,
+            recovery_policy=self._policy(given, actor_id),
+            max_recoveries=_integer(given, "max_recoveries", 0, 1_000_000, self._settings.max_recoveries),
+            on_compensation_failure=_one_of(given, "on_compensation_failure", ("continue", "halt"), "continue"),
+            mode=_one_of(given, "mode", ("live",), "live"),
+            trigger_type=_text(given.get("trigger_type"), "trigger_type", MAX_NAME),
+            trigger_ref=_object(given, "trigger_ref"),
+            conversation_id=_text(given.get("conversation_id"), "conversation_id", MAX_NAME),
+            attributes=_object(given, "attributes"),
+            queue=_text(given.get("queue"), "queue", MAX_NAME),
+            priority=_integer(given, "priority", 0, HIGHEST_PRIORITY, None),
+            source_stack=_stamp(options, "source_stack", self._settings.source_stack),
+            source_env=_stamp(options, "source_env", self._settings.source_env),
+            deadline_at=_deadline(given.get("deadline")),
+        )
+
+    def _inputs(self, inputs: Mapping[str, Any] | None) -> dict[str, Json]:
+        checked = checked_object({} if inputs is None else inputs, "inputs")
+        size = len(encoded(checked))
+        if size > self._settings.max_context_bytes:
+            raise InvalidInput(
+                f"inputs must be at most {self._settings.max_context_bytes} bytes of JSON, got {size}",
+                "store the large value elsewhere and pass a reference to it",
+            )
+        return checked
+
+    def _policy(self, given: Mapping[str, Any], actor_id: str | None) -> str | None:
+        """What the run records: an actor's run that was told nothing is left to its definition."""
+        if "recovery_policy" in given:
+            return _one_of(given, "recovery_policy", POLICIES, "")
+        return None if actor_id is not None else self._settings.recovery_policy
+
+
+def checked_id(saga_id: object) -> str:
+    """The canonical text of a saga id.
+
+    Raises:
+        InvalidInput: it is not a uuid.
+    """
+    try:
+        return str(uuid.UUID(saga_id if isinstance(saga_id, str) else str(saga_id)))
+    except ValueError:
+        raise InvalidInput(f"saga id must be a uuid, got {str(saga_id)[:80]!a}", "list ids: sagaworker list") from None
+
+
+def _refuse_unknown(options: Mapping[str, Any]) -> None:
+    for name in options:
+        if name not in OPTIONS:
+            close = difflib.get_close_matches(name, OPTIONS, n=1)
+            raise InvalidInput(
+                f"option {name[:80]!a} must be one of {', '.join(OPTIONS)}, got an unknown name",
+                f"did you mean {close[0]}?" if close else "",
+            )
+
+
+def _text(value: object, name: str, most: int) -> str | None:
+    return None if value is None else _required_text(value, name, most)
+
+
+def _required_text(value: object, name: str, most: int) -> str:
+    if not isinstance(value, str) or not 1 <= len(value) <= most or not value.isprintable():
+        raise InvalidInput(f"{name} must be 1 to {most} printable characters, got {ascii(value)[:80]}")
+    checked_copy(value, name)
+    return value
+
+
+def _one_of(given: Mapping[str, Any], name: str, legal: Sequence[str], default: str) -> str:
+    value = given.get(name, default)
+    if value not in legal:
+        raise InvalidInput(f"{name} must be one of {', '.join(legal)}, got {ascii(value)[:80]}")
+    return str(value)
+
+
+def _integer(given: Mapping[str, Any], name: str, least: int, most: int, default: int | None) -> Any:
+    value = given.get(name, default)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise InvalidInput(f"{name} must be a whole number from {least} to {most}, got {ascii(value)[:80]}")
+    return value
+
+
+def _object(given: Mapping[str, Any], name: str) -> dict[str, Json] | None:
+    return checked_object(given[name], name) if name in given else None
+
+
+def _stamp(options: Mapping[str, Any], name: str, default: str | None) -> str | None:
+    """Start stamps where a run comes from; the caller's word wins, also an explicit None."""
+    return _text(options[name], name, MAX_NAME) if name in options else default
+
+
+def _deadline(value: object) -> str | None:
+    """When the run times out, as ISO 8601 text. Durations count from this machine's clock."""
+    if value is None:
+        return None
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = timedelta(seconds=value)
+    if isinstance(value, timedelta):
+        value = datetime.now(UTC) + value
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            raise InvalidInput(f"deadline must be an ISO 8601 instant, got {value[:80]!a}") from None
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise InvalidInput(f"deadline must be an aware datetime, a timedelta or seconds, got {ascii(value)[:80]}")
+    return value.isoformat()

@@ -1,0 +1,371 @@
+"""One episode: claim a saga, walk it, let it go. Decisions come from domain.walk; this carries them out."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import assert_never
+
+from sagaworker.domain import walk
+from sagaworker.domain.fold import Fold
+from sagaworker.domain.records import Doorbell
+from sagaworker.domain.state import SagaState, ValueLimits, output_delta, output_sizes, output_text
+from sagaworker.domain.status import RunStatus, StepStatus, WaitingFor
+from sagaworker.domain.steplist import StepEntry, thawed
+from sagaworker.errors import Fenced, SagaNotFound, StepCancelled, StepTimedOut, UnknownStep
+from sagaworker.failpoints import Failpoints
+from sagaworker.heartbeat import Heartbeat
+from sagaworker.ledger.hold import Following, Hold
+from sagaworker.ledger.moves import Claimer, Ledger, Loaded
+from sagaworker.registry import Registry, Step
+from sagaworker.runner.attempt import executed, undone
+from sagaworker.runner.place import Deadline, Place
+from sagaworker.settings import Settings
+
+log = logging.getLogger(__name__)
+
+PARK_FROM = 5.0  # seconds: a shorter wait for a retry is slept in place, a longer one frees the worker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpisodeEnd:
+    """How one delivery of a doorbell ended: the run's status, and what became of the hold.
+
+    `outcome` is an episode's outcome (completed, rolled_back, failed, parked, yielded), or one of
+    `busy` (held elsewhere, waiting or over: nothing was claimed), `fenced` (taken over in the middle: nothing more was
+    written), `interrupted` (Ctrl-C inside a step), `unrunnable` (a step is missing here; `reason` says which).
+    """
+
+    saga_id: str
+    status: RunStatus
+    outcome: str
+    reason: str = ""
+    doorbell: Doorbell | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observer:
+    """What the surroundings of a walk want and give. `should_stop` is asked between steps; `entered` sees each entry."""
+
+    should_stop: Callable[[], bool] = lambda: False
+    entered: Callable[[Doorbell, RunStatus], None] | None = None
+
+
+class Runner:
+    """Walks sagas in this process, any number at a time in different threads, one saga at most once at a time."""
+
+    def __init__(
+        self, ledger: Ledger, registry: Registry, heartbeat: Heartbeat, settings: Settings, failpoints: Failpoints
+    ) -> None:
+        self._ledger = ledger
+        self._registry = registry
+        self._heartbeat = heartbeat
+        self._settings = settings
+        self._failpoints = failpoints
+        self._here: set[str] = set()
+        self._lock = threading.Lock()
+
+    def run_episode(self, saga_id: str, claimer: Claimer, place: Place, observer: Observer) -> EpisodeEnd:
+        """Claim and walk one saga until it ends, waits, or should stop. At most one episode; never raises for a step.
+
+        Raises:
+            SagaNotFound: there is no such run.
+        """
+        with self._walking_once(saga_id) as is_first:
+            seen = self._ledger.load(saga_id)
+            if seen is None:
+                raise SagaNotFound(saga_id)
+            if not is_first or not seen.is_claimable or observer.should_stop():
+                return EpisodeEnd(saga_id=saga_id, status=seen.status, outcome="busy")
+            try:
+                steps = [self._registry.step(entry.step) for entry in thawed(seen.step_modules)]
+            except UnknownStep as exc:
+                log.error("saga %s waits: %s", saga_id, exc)  # noqa: TRY400 - the sentence says it all
+                return EpisodeEnd(saga_id=saga_id, status=seen.status, outcome="unrunnable", reason=str(exc))
+            episode = _Episode(self, seen, steps, place, observer)
+            return episode.run(claimer)
+
+    @contextmanager
+    def _walking_once(self, saga_id: str) -> Iterator[bool]:
+        with self._lock:
+            is_first = saga_id not in self._here
+            self._here.add(saga_id)
+        try:
+            yield is_first
+        finally:
+            if is_first:
+                with self._lock:
+                    self._here.discard(saga_id)
+
+
+class _Episode:
+    """The state of one walk; lives for one `run`."""
+
+    def __init__(
+        self, runner: Runner, seen: Loaded, steps: Sequence[Step], place: Place, observer: Observer
+    ) -> None:
+        self._ledger = runner._ledger  # noqa: SLF001 - one module, two classes
+        self._heartbeat = runner._heartbeat  # noqa: SLF001
+        self._failpoints = runner._failpoints  # noqa: SLF001
+        self._seen = seen
+        self._entries: Sequence[StepEntry] = thawed(seen.step_modules)
+        self._steps = steps
+        self._place = place
+        self._observer = observer
+        settings = runner._settings  # noqa: SLF001
+        self._limits = ValueLimits(output=settings.max_output_bytes, context=settings.max_context_bytes)
+        self._grace = settings.step_grace.total_seconds()
+        # One bound for every undo of this list: the lease's cap is the last line of defence, not the time-out.
+        self._undo_timeout = max(step.timeout for step in steps)
+        self._fold = Fold()
+        self._hold: Hold
+
+    def run(self, claimer: Claimer) -> EpisodeEnd:
+        step = self._steps[self._seen.idx]
+        self._place.arm(step.timeout.total_seconds() + self._grace)
+        try:
+            self._failpoints.hit("claim.before", self._seen.idx)
+            hold = self._ledger.claim(
+                self._seen, claimer, step_name=step.name, timeout=step.timeout, undo_timeout=self._undo_timeout
+            )
+            if hold is None:
+                return self._end("busy")
+            self._failpoints.hit("claim.after", self._seen.idx)
+            self._hold = hold
+            self._heartbeat.add(hold)
+            try:
+                return self._walk()
+            finally:
+                self._heartbeat.remove(hold)
+                hold.close()
+        finally:
+            self._place.disarm()
+
+    def _walk(self) -> EpisodeEnd:
+        hold = self._hold
+        try:
+            if hold.position.idx > 0 or hold.position.status is RunStatus.COMPENSATING:
+                for idx, output in self._ledger.outputs(hold.saga_id):
+                    self._fold.add(idx, output)
+            while hold.is_open:
+                self._carry_out(self._next_move())
+        except Fenced:
+            log.warning("saga %s was taken over; this worker stops and writes nothing", hold.saga_id)
+            return self._end("fenced")
+        except KeyboardInterrupt:
+            # Inside a step: its attempt is in doubt, so it is given up as if this process had died, and counted.
+            self._ledger.take_over_own(hold)
+            return self._end("interrupted")
+        return self._end(self._outcome())
+
+    def _outcome(self) -> str:
+        position = self._hold.position
+        if position.status.is_terminal:
+            return str(position.status)
+        return "yielded" if self._has_yielded else "parked"
+
+    _has_yielded = False
+
+    def _end(self, outcome: str) -> EpisodeEnd:
+        status = self._hold.position.status if hasattr(self, "_hold") else self._seen.status
+        idx = self._hold.position.idx if hasattr(self, "_hold") else self._seen.idx
+        return EpisodeEnd(saga_id=self._seen.saga_id, status=status, outcome=outcome, doorbell=self._doorbell(idx))
+
+    def _doorbell(self, idx: int) -> Doorbell:
+        seen = self._seen
+        return Doorbell(
+            saga_id=seen.saga_id,
+            kind=seen.kind,
+            key=seen.key,
+            step_idx=idx,
+            step_count=len(self._steps),
+            step_name=self._steps[idx].name,
+            queue=seen.queue,
+            priority=seen.priority,
+        )
+
+    @property
+    def _step(self) -> Step:
+        return self._steps[self._hold.position.idx]
+
+    @property
+    def _is_stopping(self) -> bool:
+        return self._observer.should_stop() or self._hold.lease.is_lost
+
+    def _next_move(self) -> walk.NextMove:
+        return walk.next_move(self._hold.position, self._step.policy, stopping=self._is_stopping)
+
+    def _carry_out(self, move: walk.NextMove) -> None:
+        hold = self._hold
+        match move:
+            case walk.Execute():
+                self._execute()
+            case walk.Begin():
+                self._begin()
+            case walk.Compensate():
+                self._compensate()
+            case walk.Fail():
+                self._fail(move)
+            case walk.RecordUndo():
+                self._record_undo(move, attempted=False)
+            case walk.Quarantine():
+                hold.park(WaitingFor.QUARANTINE, move.seconds)
+            case walk.AskOperator() | walk.Probe():
+                hold.park(WaitingFor.OPERATOR, None)
+            case walk.LetGo():
+                self._let_go()
+            case walk.Finished():
+                raise AssertionError("a finished saga has no open episode")
+            case _:
+                assert_never(move)
+
+    def _begin(self) -> None:
+        idx = self._hold.position.idx
+        self._place.arm(self._step.timeout.total_seconds() + self._grace)
+        self._failpoints.hit("begin.before", idx)
+        self._hold.begin(self._step.timeout)
+        self._failpoints.hit("begin.after", idx)
+
+    def _execute(self) -> None:
+        hold, step = self._hold, self._step
+        idx, row = hold.position.idx, hold.position.row
+        state = self._state(outcome=None)
+        self._enter(RunStatus.RUNNING)
+        self._failpoints.hit("execute.before", idx)
+        ended = self._place.call(lambda: step.execute(state), step.timeout.total_seconds())
+        self._failpoints.hit("execute.after", idx)
+        if isinstance(ended.exception, KeyboardInterrupt):
+            raise ended.exception
+        result = executed(ended, state, step.policy.retry)
+        if isinstance(result, SagaState):
+            self._advance(result)
+            return
+        decided = walk.after_execute(row, result, step.policy, draw=random.random())  # noqa: S311 - jitter
+        if isinstance(decided, walk.Retry):
+            self._retry(decided)
+        else:
+            self._fail(decided)
+
+    def _advance(self, result: SagaState) -> None:
+        hold = self._hold
+        idx = hold.position.idx
+        following = None
+        is_stopping = self._is_stopping
+        if idx + 1 < len(self._steps):
+            following = Following(name=self._steps[idx + 1].name, timeout=self._steps[idx + 1].timeout)
+            if not is_stopping:
+                self._place.arm(following.timeout.total_seconds() + self._grace)
+        self._fold.add(idx, output_delta(result), output_sizes(result))
+        self._failpoints.hit("advance.before", idx)
+        hold.advance(
+            output_text(result),
+            following=following,
+            begin_next=following is not None and not is_stopping,
+            undo_timeout=self._undo_timeout,
+        )
+        self._failpoints.hit("advance.after", idx)
+
+    def _compensate(self) -> None:
+        hold, step = self._hold, self._step
+        idx, row = hold.position.idx, hold.position.row
+        if step.compensate is None:
+            self._record_undo(walk.RecordUndo(result=StepStatus.COMPENSATED), attempted=False)
+            return
+        compensate = step.compensate
+        self._place.arm(step.timeout.total_seconds() + self._grace)
+        state = self._state(outcome="completed" if row.has_completed else "unknown")
+        self._enter(RunStatus.COMPENSATING)
+        self._failpoints.hit("compensate.before", idx)
+        ended = self._place.call(lambda: compensate(state), step.timeout.total_seconds())
+        self._failpoints.hit("compensate.after", idx)
+        if isinstance(ended.exception, KeyboardInterrupt):
+            raise ended.exception
+        failed = undone(ended, step.policy.undo_retry)
+        decided = walk.after_undo(row, failed, step.policy, draw=random.random())  # noqa: S311 - jitter
+        if isinstance(decided, walk.Retry):
+            self._retry(decided)
+        else:
+            self._record_undo(decided, attempted=True)
+
+    def _record_undo(self, record: walk.RecordUndo, *, attempted: bool) -> None:
+        idx = self._hold.position.idx
+        self._failpoints.hit("compensated.before", idx)
+        self._hold.compensated(record, attempted=attempted, undo_timeout=self._undo_timeout)
+        self._failpoints.hit("compensated.after", idx)
+
+    def _fail(self, fail: walk.Fail) -> None:
+        idx = self._hold.position.idx
+        self._place.disarm()
+        self._failpoints.hit("fail.before", idx)
+        self._hold.fail(fail, undo_timeout=self._undo_timeout)
+        self._failpoints.hit("fail.after", idx)
+
+    def _retry(self, retry: walk.Retry) -> None:
+        self._place.disarm()
+        is_long = retry.delay >= PARK_FROM
+        self._hold.retry(retry, park=is_long, undo_timeout=self._undo_timeout)
+        if not is_long:
+            self._wait(retry.delay)
+
+    def _wait(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and not self._is_stopping:
+            if self._hold.lease.cancel_requested and self._hold.position.status is RunStatus.RUNNING:
+                return
+            time.sleep(min(left, 0.1))
+
+    def _let_go(self) -> None:
+        idx = self._hold.position.idx
+        self._failpoints.hit("yield.before", idx)
+        self._hold.yield_()
+        self._failpoints.hit("yield.after", idx)
+        self._has_yielded = True
+
+    def _enter(self, status: RunStatus) -> None:
+        if self._observer.entered is not None:
+            self._observer.entered(self._doorbell(self._hold.position.idx), status)
+
+    def _state(self, outcome: str | None) -> SagaState:
+        hold, step = self._hold, self._step
+        idx, row = hold.position.idx, hold.position.row
+        entry = self._entries[idx]
+        is_undo = outcome is not None
+        key = f"{hold.saga_id}:{idx}"
+        return SagaState(
+            saga_id=hold.saga_id,
+            step_idx=idx,
+            step_id=entry.id or step.name,
+            attempt=row.compensation_attempts + 1 if is_undo else row.attempts,
+            idempotency_key=key + ":undo" if is_undo else key,
+            fence=hold.fence,
+            params=entry.params,
+            checkpoint=row.checkpoint,
+            outcome=outcome,
+            mode=self._seen.mode,
+            deadline=row.deadline_at,
+            _inputs=self._seen.inputs,
+            _context=self._fold.below(idx + 1 if is_undo else idx),
+            _context_bytes=self._fold.size,
+            _limits=self._limits,
+            _check=self._check(step.timeout, is_undo=is_undo),
+        )
+
+    def _check(self, timeout: timedelta, *, is_undo: bool) -> Callable[[], None]:
+        deadline = Deadline(timeout.total_seconds())
+        lease, saga_id = self._hold.lease, self._hold.saga_id
+
+        def check() -> None:
+            if lease.is_lost:
+                raise StepCancelled(f"saga {saga_id} is no longer held by this worker")
+            if lease.cancel_requested and not is_undo:
+                raise StepCancelled(f"saga {saga_id} was cancelled")
+            if deadline.has_passed:
+                raise StepTimedOut("TIMEOUT has passed")
+
+        return check

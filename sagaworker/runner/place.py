@@ -1,0 +1,163 @@
+"""Where user code runs: how its time is bounded, and how it is interrupted.
+
+No asynchronous exception may ever hit ledger code: of exceptions that a signal raised inside a database transaction, one
+in four had committed all the same (PLATFORM section 2). So a place raises only while `call` is inside user code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import FrameType
+from typing import Protocol
+
+from sagaworker.errors import StepTimedOut
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a call into user code ended: one of the two."""
+
+    result: object = None
+    exception: BaseException | None = None
+
+
+class Place(Protocol):
+    """Bounds user code. `arm` starts the hard end before an attempt is put on record, `disarm` ends it."""
+
+    def arm(self, seconds: float) -> None:
+        """From now on, unless disarmed or armed anew, `seconds` is the most this attempt may live."""
+
+    def disarm(self) -> None:
+        """Nothing of this episode is on record as begun any more."""
+
+    def call(self, function: Callable[[], object], seconds: float) -> Ended:
+        """Run user code, softly bounded where the place can; never raises."""
+
+
+class _Alarm:
+    """StepTimedOut by SIGALRM, only while armed, at most once a call. Main thread only."""
+
+    def __init__(self) -> None:
+        self.is_inside = False
+
+    def call(self, function: Callable[[], object], seconds: float) -> Ended:
+        previous = signal.signal(signal.SIGALRM, self._fire)
+        try:
+            try:
+                self.is_inside = True
+                signal.setitimer(signal.ITIMER_REAL, seconds)
+                result = function()
+            finally:
+                # The alarm may still fire before the next line is done; the outer except then catches it.
+                self.is_inside = False
+                signal.setitimer(signal.ITIMER_REAL, 0)
+        except BaseException as exc:  # the step boundary: whatever a step does, the walk decides what it means
+            return Ended(exception=exc)
+        finally:
+            signal.signal(signal.SIGALRM, previous)
+        return Ended(result=result)
+
+    def _fire(self, _signum: int, _frame: FrameType | None) -> None:
+        if self.is_inside:
+            self.is_inside = False
+            raise StepTimedOut("TIMEOUT has passed")
+
+
+class ChildPlace:
+    """A prefork pool child, in its main thread: soft end by alarm, hard end by a watcher that needs no GIL.
+
+    The hard end prints where the step hung and leaves the process with status 1; the parent is the witness.
+    """
+
+    def __init__(self) -> None:
+        self._alarm = _Alarm()
+
+    def arm(self, seconds: float) -> None:
+        faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__)
+
+    def disarm(self) -> None:
+        faulthandler.cancel_dump_traceback_later()
+
+    def call(self, function: Callable[[], object], seconds: float) -> Ended:
+        return self._alarm.call(function, seconds)
+
+
+class HostPlace:
+    """Somebody else's process, in its main thread: soft end by alarm, Ctrl-C raised inside user code only, no hard end."""
+
+    def __init__(self) -> None:
+        self._alarm = _Alarm()
+        self.was_interrupted = False
+
+    def arm(self, seconds: float) -> None:
+        """The host is not ours to end."""
+
+    def disarm(self) -> None:
+        """Nothing was armed."""
+
+    def call(self, function: Callable[[], object], seconds: float) -> Ended:
+        return self._alarm.call(function, seconds)
+
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Within: Ctrl-C is raised in user code and noted elsewhere."""
+        previous = signal.signal(signal.SIGINT, self._interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, previous)
+
+    def _interrupt(self, _signum: int, _frame: FrameType | None) -> None:
+        self.was_interrupted = True
+        if self._alarm.is_inside:
+            self._alarm.is_inside = False
+            raise KeyboardInterrupt
+
+
+class ThreadPlace:
+    """A thread that is not the main one: no exception from outside; `check_cancelled` is the soft end.
+
+    At the hard end `on_stuck` is called once, from a thread of its own: the process must begin nothing more.
+    """
+
+    def __init__(self, on_stuck: Callable[[], None] | None = None) -> None:
+        self._on_stuck = on_stuck
+        self._timer: threading.Timer | None = None
+
+    def arm(self, seconds: float) -> None:
+        self.disarm()
+        if self._on_stuck is not None:
+            self._timer = threading.Timer(seconds, self._on_stuck)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def call(self, function: Callable[[], object], seconds: float) -> Ended:
+        try:
+            return Ended(result=function())
+        except BaseException as exc:  # the step boundary: whatever a step does, the walk decides what it means
+            return Ended(exception=exc)
+
+
+class Deadline:
+    """What `state.check_cancelled` looks at: a local clock from the moment user code was entered."""
+
+    __slots__ = ("_at",)
+
+    def __init__(self, seconds: float) -> None:
+        self._at = time.monotonic() + seconds
+
+    @property
+    def has_passed(self) -> bool:
+        return time.monotonic() >= self._at
