@@ -1,0 +1,70 @@
+"""A target server for the tenants: its own PostgreSQL, apart from the ledger's, because roles belong to a whole server."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from sagaworker.embedded.postgres import EmbeddedPostgres
+from tests.tenants.killed import Killer, killer
+from tests.tenants.sagas import sweep_away
+
+
+@dataclass(frozen=True)
+class Target:
+    """The target server: the admin's URL, the secret of the tenants, and what the server has logged."""
+
+    url: str
+    secret: str
+    folder: Path
+
+    def log(self) -> bytes:
+        """All that the server wrote so far: every statement (log_statement = all)."""
+        files = [path for path in self.folder.rglob("*") if path.is_file() and "log" in path.suffix + path.name]
+        return b"\n".join(path.read_bytes() for path in files if "data" not in path.relative_to(self.folder).parts)
+
+    def connect(self, **options: str) -> psycopg.Connection[tuple[object, ...]]:
+        """Connect as the admin."""
+        return psycopg.connect(self.url, autocommit=True, **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def target_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    folder = tmp_path_factory.mktemp("target")
+    with EmbeddedPostgres(folder, durable=False, database="admin") as server:
+        with psycopg.connect(server.url, autocommit=True) as admin:
+            admin.execute("ALTER SYSTEM SET log_statement = 'all'")
+            admin.execute("ALTER SYSTEM SET log_connections = 'on'")
+            admin.execute("SELECT pg_reload_conf()")
+            if admin.info.server_version >= 160000:
+                # The admin logs in some thousand times here; a proof of 4096 rounds each time takes half of that.
+                admin.execute("SET scram_iterations = 1")
+                admin.execute(
+                    sql.SQL("ALTER ROLE CURRENT_USER PASSWORD {}").format(sql.Literal(admin.info.password))
+                )
+        target = Target(server.url, secrets.token_urlsafe(24), folder)
+        before = {name: os.environ.get(name) for name in ("TENANTS_DATABASE_URL", "TENANT_SECRET")}
+        os.environ |= {"TENANTS_DATABASE_URL": target.url, "TENANT_SECRET": target.secret}
+        yield target
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+@pytest.fixture
+def target(target_server: Target) -> Iterator[Target]:
+    """The target server; every tenant a test leaves there is removed."""
+    yield target_server
+    sweep_away(target_server.url)
+
+
+@pytest.fixture(scope="session")
+def deadly(target_server: Target) -> Iterator[Killer]:  # noqa: ARG001 - the child inherits its environment
+    with killer() as process:
+        yield process
