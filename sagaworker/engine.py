@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 import logging
 import os
@@ -10,7 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Literal, cast
+from typing import Any, Literal, Self, cast
 
 from sagaworker.domain.records import Doorbell, Finding, SagaRun, StepResult, SweepResult, Timeline
 from sagaworker.domain.status import RunStatus
@@ -79,7 +80,7 @@ class Engine:
         """An engine by the SAGAWORKER_ variables, then keyword overrides; rings through SAGAWORKER_BROKER_URL if set."""
         settings = Settings.from_env(**overrides)
         if ring is None and settings.broker_url is not None:
-            from sagaworker.doorbell import Doorbells  # noqa: PLC0415 - an engine without a broker needs no Celery
+            from sagaworker.doorbell import Doorbells
 
             ring = Doorbells.from_settings(settings).ring
         return cls(settings, ring=ring)
@@ -96,7 +97,7 @@ class Engine:
         self._heartbeat.close()
         self.database.close()
 
-    def __enter__(self) -> Engine:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -172,16 +173,14 @@ class Engine:
             return {}
         met = self.ledger.met(requests, joined.driver if joined else None)
         by_id = {run.id: run for run in met}
-        by_key = {(run.kind, run.key): run for run in met if run.key is not None}
+        by_key = {(run.kind, run.key): run for run in met}
         existing: dict[str, SagaRun] = {}
         for request in requests:
             run = by_id.get(request.id) or by_key.get((request.kind, request.key))
             if run is None:
                 raise SagaNotFound(request.id)
             if run.inputs_hash != request.inputs_hash:
-                raise KeyConflict(
-                    request.kind, request.key or "", run.id, request.inputs_hash, run.inputs_hash
-                )
+                raise KeyConflict(request.kind, request.key or "", run.id, request.inputs_hash, run.inputs_hash)
             existing[request.id] = run
         return existing
 
@@ -208,7 +207,8 @@ class Engine:
         """One run with its context.
 
         Raises:
-            SagaNotFound, InvalidInput: no such run, or not an id.
+            SagaNotFound: no such run.
+            InvalidInput: not an id.
         """
         run = self.reads.run(checked_id(saga_id))
         if run is None:
@@ -227,9 +227,9 @@ class Engine:
         offset: int = 0,
         order: str = "desc",
         exclude_archived: bool = False,
-    ) -> list[SagaRun]:
+    ) -> builtins.list[SagaRun]:
         """Runs, newest first unless order is "asc", without their contexts; at most 1,000 a page."""
-        wanted = [status] if isinstance(status, str) else list(status or ())
+        wanted = [status] if isinstance(status, str) else [*(status or ())]
         unknown = [one for one in wanted if one not in STATUSES]
         if unknown:
             raise InvalidInput(f"status must be one of {', '.join(STATUSES)}, got {unknown[0]!r}")
@@ -249,7 +249,7 @@ class Engine:
             exclude_archived=exclude_archived,
         )
 
-    def list_step_results(self, saga_id: str) -> list[StepResult]:
+    def list_step_results(self, saga_id: str) -> builtins.list[StepResult]:
         """The ledger rows of one saga, in order."""
         self._must_exist(saga_id)
         return self.reads.step_results(saga_id)
@@ -279,7 +279,7 @@ class Engine:
             time.sleep(min(pause, left))
             pause = min(pause * 1.5, 0.5)
 
-    def audit(self) -> list[Finding]:
+    def audit(self) -> builtins.list[Finding]:
         """Check every invariant of the ledger; an empty list is a sound ledger."""
         return audit.audit(self.database, sweep_interval=self.settings.sweep_interval)
 
@@ -320,9 +320,7 @@ class Engine:
         note: dict[str, Json] = checked_object({"output": output, "error": error}, "checkpoint")
         size = len(json.dumps(note))
         if size > self.settings.max_output_bytes:
-            raise InvalidInput(
-                f"checkpoint must be at most {self.settings.max_output_bytes} bytes of JSON, got {size}"
-            )
+            raise InvalidInput(f"checkpoint must be at most {self.settings.max_output_bytes} bytes of JSON, got {size}")
         self.ledger.checkpoint(checked_id(saga_id), step_idx, fence, note)
 
     def run(self, saga_id: str) -> SagaRun:

@@ -14,10 +14,10 @@ class SagaworkerError(Exception):
 
 
 class InvalidInput(SagaworkerError, ValueError):
-    """Refused at the edge: nothing was stored.
+    r"""Refused at the edge: nothing was stored.
 
     >>> str(InvalidInput("inputs must be an object, got a list", "pass a mapping of names to values"))
-    'inputs must be an object, got a list\\npass a mapping of names to values'
+    'inputs must be an object, got a list\npass a mapping of names to values'
     """
 
     def __init__(self, problem: str, remedy: str = "") -> None:
@@ -113,7 +113,7 @@ class WaitTimeout(SagaworkerError, TimeoutError):
         )
 
 
-class StepFailed(Exception):  # noqa: N818 - contract name; it is an outcome a step reports, not a fault of this code
+class StepFailed(Exception):
     """Raised by a step: it failed and certainly had no effect. Everything else a step raises leaves it in doubt.
 
     >>> StepFailed("card declined", code="declined").details
@@ -132,9 +132,9 @@ def _rebuild_step_failed(message: str, details: dict[str, Any]) -> StepFailed:
     return StepFailed(message, **details)
 
 
-class StepTimedOut(Exception):  # noqa: N818 - raised inside user code when TIMEOUT has passed
+class StepTimedOut(Exception):
     """Raised inside a step whose TIMEOUT has passed. The attempt is in doubt."""
 
 
-class StepCancelled(Exception):  # noqa: N818 - raised by state.check_cancelled()
+class StepCancelled(Exception):
     """Raised by `state.check_cancelled()`: the saga was cancelled or this worker was fenced. The attempt is in doubt."""

@@ -144,7 +144,7 @@ def _step(owner: object, path: str, settings: Settings) -> Step:
     if compensate is not None and not callable(compensate):
         raise UnknownStep(f"compensate of step {path!r} must be a function, got a {type(compensate).__name__}")
     timeout = _member(owner, path, "TIMEOUT", (int, float), settings.step_timeout.total_seconds())
-    if isinstance(timeout, bool) or not 0 < timeout <= 86_400 * 30:  # noqa: PLR2004 - thirty days
+    if isinstance(timeout, bool) or not 0 < timeout <= 86_400 * 30:
         raise UnknownStep(f"TIMEOUT of step {path!r} must be a number of seconds above 0, got {timeout!r}")
     name = _member(owner, path, "NAME", (str,), path.rpartition(":")[2].rpartition(".")[2])
     return Step(

@@ -162,17 +162,28 @@ def _stamp(options: Mapping[str, Any], name: str, default: str | None) -> str | 
 
 def _deadline(value: object) -> str | None:
     """When the run times out, as ISO 8601 text. Durations count from this machine's clock."""
-    if value is None:
-        return None
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        value = timedelta(seconds=value)
-    if isinstance(value, timedelta):
-        value = datetime.now(UTC) + value
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            raise InvalidInput(f"deadline must be an ISO 8601 instant, got {value[:80]!a}") from None
-    if not isinstance(value, datetime) or value.tzinfo is None:
+    match value:
+        case None:
+            return None
+        case bool():
+            instant = None
+        case int() | float():
+            instant = datetime.now(UTC) + timedelta(seconds=value)
+        case timedelta():
+            instant = datetime.now(UTC) + value
+        case datetime():
+            instant = value
+        case str():
+            instant = _parsed_instant(value)
+        case _:
+            instant = None
+    if instant is None or instant.tzinfo is None:
         raise InvalidInput(f"deadline must be an aware datetime, a timedelta or seconds, got {ascii(value)[:80]}")
-    return value.isoformat()
+    return instant.isoformat()
+
+
+def _parsed_instant(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None

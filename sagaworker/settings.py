@@ -56,7 +56,16 @@ def _url(name: str, text: str, *, schemes: tuple[str, ...]) -> str:
 
 
 DATABASE_SCHEMES = ("postgresql://", "postgres://", "postgresql+psycopg://")
-BROKER_SCHEMES = ("redis://", "rediss://", "redis+socket://", "valkey://", "amqp://", "amqps://", "memory://", "sentinel://")
+BROKER_SCHEMES = (
+    "redis://",
+    "rediss://",
+    "redis+socket://",
+    "valkey://",
+    "amqp://",
+    "amqps://",
+    "memory://",
+    "sentinel://",
+)
 
 _PARSERS: dict[str, Callable[[str, str], Any]] = {
     "database_url": lambda n, t: _url(n, t, schemes=DATABASE_SCHEMES),
@@ -136,15 +145,16 @@ class Settings:
                     f"setting {name!r} must be one of {', '.join(sorted(known))}, got an unknown name",
                     f"did you mean {close[0]}?" if close else "",
                 )
-            if isinstance(value, str):
-                value = _PARSERS[name](name, value)
-            elif isinstance(value, (int, float)) and isinstance(getattr(self, name), timedelta):
-                value = _PARSERS[name](name, str(value))
-            elif isinstance(value, (list, tuple)):
-                value = _PARSERS[name](name, ",".join(value))
-            elif isinstance(value, timedelta):
-                value = _PARSERS[name](name, str(value.total_seconds()))
-            elif isinstance(value, int):
-                value = _PARSERS[name](name, str(value))
-            values[name] = value
+            values[name] = _PARSERS[name](name, _as_text(value))
         return replace(self, **values)
+
+
+def _as_text(value: object) -> str:
+    """A keyword setting as its variable would spell it, so that one parser checks both."""
+    match value:
+        case timedelta():
+            return str(value.total_seconds())
+        case list() | tuple():
+            return ",".join(map(str, value))
+        case _:
+            return str(value)

@@ -106,9 +106,7 @@ def _name(value: object, subject: str) -> str:
 
 def _id(value: object, subject: str) -> str | None:
     if value is not None and not (isinstance(value, str) and _ID.fullmatch(value)):
-        raise InvalidInput(
-            f"id of {subject} must be 1 to 100 letters, digits, '.', '_' or '-', got {_quoted(value)}"
-        )
+        raise InvalidInput(f"id of {subject} must be 1 to 100 letters, digits, '.', '_' or '-', got {_quoted(value)}")
     return value
 
 

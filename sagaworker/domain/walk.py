@@ -250,9 +250,7 @@ def after_execute(row: Row, outcome: Failed, policy: StepPolicy, *, draw: float)
     """Decide what a failed attempt comes to. Attempts that died with their worker are not counted as tries."""
     tries = row.attempts - row.recoveries
     if outcome.retryable and tries < policy.retry.max_attempts:
-        return Retry(
-            delay=policy.retry.delay(max(tries, 1), draw), error=outcome.error, doubted=not outcome.definite
-        )
+        return Retry(delay=policy.retry.delay(max(tries, 1), draw), error=outcome.error, doubted=not outcome.definite)
     undo_self = not outcome.definite or row.in_doubt > 0
     return Fail(
         reason=f"step_failed:{policy.name}",

@@ -39,7 +39,7 @@ def sqlalchemy_url(database_url: str) -> sa.URL:
 
 
 def connect_arguments(*, connect_timeout: int = 5) -> dict[str, Any]:
-    """libpq settings of every connection sagaworker opens."""
+    """Libpq settings of every connection sagaworker opens."""
     options = " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in _SESSION.items())
     return {"connect_timeout": connect_timeout, "options": options, "application_name": "sagaworker", **_KEEPALIVE}
 

@@ -212,15 +212,11 @@ class Hold:
     def park(self, waiting_for: WaitingFor, seconds: float | None) -> Position:
         """Let go until the time has come, or until a person acts when there is no time."""
         park_for = None if seconds is None else timedelta(seconds=seconds)
-        return self._cold(
-            "park", {"status": self.position.status, "waiting_for": waiting_for, "park_for": park_for}
-        )
+        return self._cold("park", {"status": self.position.status, "waiting_for": waiting_for, "park_for": park_for})
 
     def yield_(self) -> Position:
         """Let go politely; an attempt begun and not entered is taken back."""
-        return self._cold(
-            "yield", {"begun": self.position.row.begun_here, "ring_after": self._periods.ring_after}
-        )
+        return self._cold("yield", {"begun": self.position.row.begun_here, "ring_after": self._periods.ring_after})
 
     def _cold(self, name: str, parameters: dict[str, Any]) -> Position:
         row = self._move(name, {"idx": self.position.idx, **parameters}, run=execute_locked)

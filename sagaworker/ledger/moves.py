@@ -144,7 +144,7 @@ class Ledger:
         """The outputs on record, in order of the steps."""
         return [(row["step_idx"], row["output"]) for row in self._retried("outputs", {"saga_id": saga_id})]
 
-    def claim(  # noqa: PLR0913 - one parameter for each thing that the statement writes
+    def claim(
         self,
         seen: Loaded,
         claimer: Claimer,

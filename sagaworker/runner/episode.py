@@ -107,9 +107,7 @@ class Runner:
 class _Episode:
     """The state of one walk; lives for one `run`."""
 
-    def __init__(
-        self, runner: Runner, seen: Loaded, steps: Sequence[Step], place: Place, observer: Observer
-    ) -> None:
+    def __init__(self, runner: Runner, seen: Loaded, steps: Sequence[Step], place: Place, observer: Observer) -> None:
         self._ledger = runner._ledger  # noqa: SLF001 - one module, two classes
         self._heartbeat = runner._heartbeat  # noqa: SLF001
         self._failpoints = runner._failpoints  # noqa: SLF001

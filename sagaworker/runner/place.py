@@ -58,7 +58,7 @@ class _Alarm:
                 # The alarm may still fire before the next line is done; the outer except then catches it.
                 self.is_inside = False
                 signal.setitimer(signal.ITIMER_REAL, 0)
-        except BaseException as exc:  # the step boundary: whatever a step does, the walk decides what it means
+        except BaseException as exc:  # noqa: BLE001 - the step boundary: whatever a step does, the walk decides what it means
             return Ended(exception=exc)
         finally:
             signal.signal(signal.SIGALRM, previous)
@@ -80,7 +80,8 @@ class ChildPlace:
         self._alarm = _Alarm()
 
     def arm(self, seconds: float) -> None:
-        faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__)
+        # Celery replaces sys.stderr by a logger without a file number.
+        faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__ or 2)
 
     def disarm(self) -> None:
         faulthandler.cancel_dump_traceback_later()
@@ -143,10 +144,10 @@ class ThreadPlace:
             self._timer.cancel()
             self._timer = None
 
-    def call(self, function: Callable[[], object], seconds: float) -> Ended:
+    def call(self, function: Callable[[], object], seconds: float) -> Ended:  # noqa: ARG002 - the place's shape
         try:
             return Ended(result=function())
-        except BaseException as exc:  # the step boundary: whatever a step does, the walk decides what it means
+        except BaseException as exc:  # noqa: BLE001 - the step boundary: whatever a step does, the walk decides what it means
             return Ended(exception=exc)
 
 
