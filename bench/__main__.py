@@ -24,12 +24,16 @@ def main() -> int:
     with running() as server:
         report = Report(server.settings())
         _measure(server, report, options)
-    report.show(Console())
-    if options.json == "-":
+    # A pipe has no width: give a log all there is to say.
+    to_errors = options.json == "-"
+    stream = sys.stderr if to_errors else sys.stdout
+    console = Console(stderr=to_errors, width=None if stream.isatty() else 170)
+    report.show(console)
+    if to_errors:
         sys.stdout.write(report.to_json() + "\n")
     else:
         report.save(Path(options.json))
-        Console().print(f"written to {options.json}", soft_wrap=True)
+        console.print(f"written to {options.json}", soft_wrap=True)
     return 0
 
 

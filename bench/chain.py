@@ -10,7 +10,7 @@ import os
 from celery import Celery, chain
 from celery.canvas import Signature
 
-app = Celery("bench_chain", broker=os.environ["BENCH_BROKER_URL"], backend=os.environ["BENCH_BACKEND_URL"])
+app = Celery("bench_chain", broker=os.environ.get("BENCH_BROKER_URL"), backend=os.environ.get("BENCH_BACKEND_URL"))
 app.conf.broker_connection_retry_on_startup = True
 
 

@@ -16,6 +16,8 @@ from typing import Literal
 from rich.console import Console
 from rich.table import Table
 
+WIDE = 130  # columns of a terminal that has room for the notes
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -111,14 +113,16 @@ class Report:
         path.write_text(self.to_json() + "\n", encoding="utf-8")
 
     def show(self, console: Console) -> None:
-        """The table."""
+        """The table; without its notes where the terminal is too narrow for them."""
         table = Table(title="sagaworker bench", caption=_caption(self.circumstances()), caption_justify="left")
-        table.add_column("what", max_width=58)
+        table.add_column("what", min_width=44, max_width=60)
         table.add_column("median", justify="right", no_wrap=True)
         table.add_column("quartiles", justify="right", no_wrap=True, style="dim")
         table.add_column("target", justify="right", no_wrap=True)
         table.add_column("verdict", no_wrap=True)
-        table.add_column("note", style="dim", max_width=60)
+        has_notes = console.width >= WIDE
+        if has_notes:
+            table.add_column("note", style="dim", max_width=50)
         section = ""
         for row in self.rows:
             if row.section != section:
@@ -131,7 +135,7 @@ class Report:
                 "" if row.low is None or row.high is None else f"{_figure(row.low)} … {_figure(row.high)}",
                 str(row.target or ""),
                 _coloured(row.verdict),
-                row.note,
+                *([row.note] if has_notes else []),
             )
         console.print(table)
 
