@@ -52,9 +52,9 @@ def join(connection: object, database: Database) -> Joined:
     """
     match connection:
         case Session():
-            driver = connection.connection().connection.driver_connection
+            driver = _begun(connection.connection()).connection.driver_connection
         case sa.Connection():
-            driver = connection.connection.driver_connection
+            driver = _begun(connection).connection.driver_connection
         case _:
             driver = connection
     if not isinstance(driver, psycopg.Connection):
@@ -70,6 +70,12 @@ def join(connection: object, database: Database) -> Joined:
             "a saga can join only a transaction of the database it is stored in",
         )
     return Joined(driver, connection)  # type: ignore[arg-type]  # one of the three, as the match found
+
+
+def _begun(connection: sa.Connection) -> sa.Connection:
+    """SQLAlchemy commits only what it knows to have begun, and it does not see what runs on the driver's connection."""
+    connection.execute(sa.text("SELECT 1"))
+    return connection
 
 
 def _place(driver: psycopg.Connection[Any]) -> tuple[Any, ...] | None:

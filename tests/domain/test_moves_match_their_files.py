@@ -1,0 +1,48 @@
+"""The transition table in domain/status.py and the first lines of the .sql files say the same, both ways."""
+
+import re
+from importlib.resources import files
+
+from sagaworker.domain.status import MOVES
+
+FOLDER = files("sagaworker.ledger").joinpath("sql")
+
+
+def declared():
+    found = {}
+    for file in FOLDER.iterdir():
+        if not file.name.endswith(".sql"):
+            continue
+        first = file.read_text().splitlines()[0]
+        if match := re.fullmatch(r"-- move: (.+)", first):
+            pairs = (pair.split(" -> ") for pair in match[1].split("; "))
+            found[file.name.removesuffix(".sql")] = frozenset((before, after) for before, after in pairs)
+    return found
+
+
+def test_every_move_has_a_file_that_states_it_and_every_such_file_is_a_move():
+    assert declared() == MOVES
+
+
+def test_every_file_says_in_its_first_line_what_it_is():
+    for file in FOLDER.iterdir():
+        if file.name.endswith(".sql"):
+            assert re.match(r"-- (move|read|lock|lease|rings): ", file.read_text()), file.name
+
+
+def test_every_update_of_a_run_by_a_holder_proves_the_fence():
+    for name in set(MOVES) - {"start", "cancel", "wake"}:
+        assert "fence = %(fence)s" in (text := FOLDER.joinpath(f"{name}.sql").read_text()) or name in (
+            "claim",
+            "take_over",
+        ), name
+        if name == "claim":
+            assert "r.fence = %(seen_fence)s" in text
+        if name == "take_over":
+            assert "r.fence = found.fence" in text
+
+
+def test_no_guard_compares_the_journal_number():
+    for file in FOLDER.iterdir():
+        if file.name.endswith(".sql"):
+            assert not re.search(r"(WHERE|AND)[^,;]*\bseq\s*(=|<|>)", file.read_text()), file.name
