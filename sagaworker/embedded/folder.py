@@ -40,9 +40,8 @@ class ServerFolder:
     The lock is held by the open file, so the kernel lets it go when the owner ends, killed or not.
     """
 
-    def __init__(self, path: Path, *, data_name: str = "data") -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path.absolute()
-        self._data_name = data_name
         self._lock: int | None = None
 
     @property
@@ -102,24 +101,31 @@ class ServerFolder:
         log.touch(mode=_PRIVATE)  # Statements and their values are in it.
         return log
 
-    def data(self, account: Account | None) -> Path:
-        """Where the data are: in the folder, or where `account` can reach them if it cannot enter the folder."""
+    def data(self, account: Account | None, *, durable: bool) -> Path:
+        """Where the data are: in the folder, or where `account` can reach them if it cannot enter the folder.
+
+        Elsewhere, what is not durable goes at some later start of another, once its folder is gone; the rest is kept.
+        """
         place = self._kept("data-place")
         if place:
-            return Path(place) / self._data_name
-        inside = self.path / self._data_name
+            make_folder(Path(place), 0o711)  # We may have been killed between the word and the deed.
+            return Path(place) / "data"
+        inside = self.path / "data"
         if account is None or account.can_reach(self.path):
             return inside
         # A folder below a closed home, /root for one. Opening somebody's folders to all is not ours to do.
-        moved = open_place() / f"data-{secrets.token_hex(8)}"
+        elsewhere = open_place()
+        for left in elsewhere.glob("throw-away-*"):
+            if (origin := _text(left / "belongs-to")) and _text(Path(origin) / "data-place") != str(left):
+                shutil.rmtree(left, ignore_errors=True)
+        moved = elsewhere / f"{'data' if durable else 'throw-away'}-{secrets.token_hex(8)}"
+        self._keep("data-place", str(moved))
         make_folder(moved, 0o711)
-        return Path(self._keep("data-place", str(moved))) / self._data_name
+        (moved / "belongs-to").write_text(str(self.path))
+        return moved / "data"
 
     def _kept(self, name: str) -> str:
-        try:
-            return (self.path / name).read_text().strip()
-        except FileNotFoundError:
-            return ""
+        return _text(self.path / name)
 
     def _keep(self, name: str, text: str) -> str:
         # Whole or not at all, whenever we are killed.
@@ -138,6 +144,13 @@ class ServerFolder:
         if os.geteuid() == 0:
             owner = self.path.stat()
             os.fchown(file, owner.st_uid, owner.st_gid)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text().strip()
+    except FileNotFoundError:
+        return ""
 
 
 def make_folder(path: Path, mode: int) -> None:
@@ -174,12 +187,3 @@ def open_place() -> Path:
     raise ServerFailed(
         "servers", "no folder that the user nobody can enter", "choose one outside root's home: SAGAWORKER_HOME"
     )
-
-
-def renewed(folder: Path, prefix: str) -> Path:
-    """An empty folder whose name starts with `prefix`, after removing those a killed run left."""
-    for left in folder.glob(f"{prefix}*"):
-        shutil.rmtree(left, ignore_errors=True)
-    fresh = folder / f"{prefix}{secrets.token_hex(4)}"
-    fresh.mkdir(mode=0o700)
-    return fresh

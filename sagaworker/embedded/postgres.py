@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ import psycopg
 from psycopg import sql
 
 from sagaworker.embedded.binaries import postgres_programs
-from sagaworker.embedded.folder import ServerFolder, port_is_free, renewed
+from sagaworker.embedded.folder import ServerFolder, make_folder, port_is_free
 from sagaworker.embedded.process import (
     Account,
     ServerFailed,
@@ -26,6 +27,7 @@ from sagaworker.embedded.process import (
 
 _NAMES = frozenset({"postgres"})
 _USER = "sagaworker"
+_UNFINISHED = "data.unfinished"
 _STATE_LINE = 8
 _START_SECONDS = 60.0  # Crash recovery of a large write-ahead log comes before "ready".
 # SIGINT is PostgreSQL's fast shutdown, SIGQUIT its immediate one (recovers at the next start).
@@ -133,7 +135,7 @@ class EmbeddedPostgres:
 
     def _start(self) -> None:
         account = Account.for_servers(self._folder.path / "data")
-        self._data = self._folder.data(account)
+        self._data = self._folder.data(account, durable=self._durable)
         if self._data.parent != self._folder.path:
             account = Account.for_servers(self._data)
         # The lock is ours, so whoever works in the data folder has lost its owner.
@@ -143,6 +145,7 @@ class EmbeddedPostgres:
         # PostgreSQL would refuse to start if the number in it had been given to another process meanwhile.
         (self._data / "postmaster.pid").unlink(missing_ok=True)
         programs = postgres_programs(account)
+        self._forget_unfinished()
         if not self._data.exists():
             self._initialise(programs, account)
         port = self._run(programs, account)
@@ -153,26 +156,40 @@ class EmbeddedPostgres:
     def _initialise(self, programs: Path, account: Account | None) -> None:
         data = self._data_place()
         # Renamed when complete: a data folder that is there is whole, whenever we are killed.
-        fresh = renewed(data.parent, f"{data.name}.new-")
-        word = fresh.with_name(f"{fresh.name}.password")
-        word.touch(mode=0o600)
-        word.write_text(self._folder.password())
-        if account is not None:
-            for path in (fresh, word):
-                os.chown(path, account.uid, account.gid)
+        fresh = data.with_name(_UNFINISHED)
+        make_folder(fresh, 0o700)
+        try:
+            word, made = fresh / "password", fresh / "data"
+            word.touch(mode=0o600)
+            word.write_text(self._folder.password())
+            made.mkdir(mode=0o700)
+            if account is not None:
+                for path in (fresh, word, made):
+                    os.chown(path, account.uid, account.gid)
+            self._initdb(programs, account, made, word)
+            made.rename(data)
+        finally:
+            self._forget_unfinished()
+
+    def _forget_unfinished(self) -> None:
+        fresh = self._data_place().with_name(_UNFINISHED)
+        if fresh.exists():
+            # initdb itself goes with its owner; the server that it feeds is not told.
+            end_all(servers_in(fresh / "data", _NAMES))
+            shutil.rmtree(fresh)
+
+    def _initdb(self, programs: Path, account: Account | None, made: Path, word: Path) -> None:
         argv = [
-            str(programs / "initdb"), "--pgdata", str(fresh), "--username", _USER, "--pwfile", str(word),
+            str(programs / "initdb"), "--pgdata", str(made), "--username", _USER, "--pwfile", str(word),
             "--auth", "scram-sha-256", "--encoding", "UTF8", "--no-locale", *([] if self._durable else ["--no-sync"]),
         ]  # fmt: skip
         log = self._folder.log()
         with log.open("wb") as out:
             # Waited for here, so the thread that starts it lives on.
-            made = spawn(argv, death_signal=signal.SIGKILL, env=server_env(), account=account, cwd=fresh, stdout=out)
-            made.wait()
-        word.unlink()
-        if made.returncode != 0:
-            raise ServerFailed("PostgreSQL", f"exit status {made.returncode} from initdb", log_tail(log))
-        fresh.rename(data)
+            initdb = spawn(argv, death_signal=signal.SIGKILL, env=server_env(), account=account, cwd=made, stdout=out)
+            initdb.wait()
+        if initdb.returncode != 0:
+            raise ServerFailed("PostgreSQL", f"exit status {initdb.returncode} from initdb", log_tail(log))
 
     def _run(self, programs: Path, account: Account | None) -> int:
         data = self._data_place()

@@ -127,7 +127,7 @@ class ServerProcess:
         threading.Thread(target=live, name=f"server {Path(argv[0]).name}", daemon=True).start()
         answer = spawned.get()
         if isinstance(answer, OSError):
-            raise answer
+            raise ServerFailed(Path(argv[0]).name, str(answer)) from answer
         self._process = answer
         if config and answer.stdin is not None:
             # Over a pipe: a password never shows in `ps` and is in no file the server's account must read.

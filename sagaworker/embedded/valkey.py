@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Self
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from sagaworker.embedded.binaries import valkey_program
 from sagaworker.embedded.folder import ServerFolder, make_folder, port_is_free
@@ -97,7 +99,7 @@ class EmbeddedValkey:
 
     def _start(self) -> None:
         account = Account.for_servers(self._folder.path / "data")
-        data = self._folder.data(account)
+        data = self._folder.data(account, durable=self._durable)
         if data.parent != self._folder.path:
             account = Account.for_servers(data)
         # The lock is ours, so whoever works in the data folder has lost its owner.
@@ -131,7 +133,8 @@ class EmbeddedValkey:
         """Wait for an answer to PING by the server we started; False when it ended or took too long."""
         process = self._started()
         deadline = time.monotonic() + _START_SECONDS
-        with redis.Redis.from_url(self._url, socket_connect_timeout=1, socket_timeout=1) as client:
+        once = Retry(NoBackoff(), 0)  # Its own retries sleep, up to seconds.
+        with redis.Redis.from_url(self._url, socket_connect_timeout=1, socket_timeout=1, retry=once) as client:
             while time.monotonic() < deadline and not process.wait(0.01):
                 try:
                     if client.info("server")["process_id"] == process.pid:

@@ -1,0 +1,1 @@
+"""Tests by floor; real PostgreSQL and a real broker always."""

@@ -1,0 +1,127 @@
+"""The servers of a test session: SAGAWORKER_DATABASE_URL and SAGAWORKER_BROKER_URL when set, else private ones.
+
+Each test that asks for `database_url` has a migrated database of its own, copied from a template in some 40 ms, and one
+that asks for `broker_url` an empty database of the broker. Whatever is in given servers stays untouched.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+import redis
+from psycopg import sql
+
+from sagaworker.embedded import EmbeddedPostgres, EmbeddedValkey
+from sagaworker.ledger.migrate import migrate
+
+
+@dataclass(frozen=True)
+class DatabaseServer:
+    """A server on which tests make databases of their own; `url` names any database of it."""
+
+    url: str = field(repr=False)
+
+    def create(self, *, template: str = "template0") -> str:
+        """Make a database, a copy of `template`; returns its name."""
+        name = f"sagaworker_test_{secrets.token_hex(6)}"
+        self._run(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
+        return name
+
+    def drop(self, name: str) -> None:
+        """Remove it, ending the connections that are left."""
+        self._run(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def url_of(self, name: str) -> str:
+        return urlsplit(self.url)._replace(path=f"/{name}").geturl()
+
+    def _run(self, statement: sql.Composed) -> None:
+        # A connection for each: the server may have been killed by the test between two.
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(statement)
+
+
+@pytest.fixture(scope="session")
+def server_folder() -> Iterator[Path]:
+    """A folder for the session's servers; as root they run as nobody, who could not enter pytest's own folders."""
+    folder = Path(tempfile.mkdtemp(prefix="sagaworker-tests-"))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres(server_folder: Path) -> Iterator[EmbeddedPostgres]:
+    """The session's private PostgreSQL: always ours, so a test may kill it, if it starts it again."""
+    with EmbeddedPostgres(server_folder / "postgres", durable=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey(server_folder: Path) -> Iterator[EmbeddedValkey]:
+    """The session's private Valkey: always ours, so a test may kill it, if it starts it again."""
+    with EmbeddedValkey(server_folder / "valkey", durable=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def database_server(request: pytest.FixtureRequest) -> DatabaseServer:
+    """The server on which the databases of the tests are made."""
+    given = os.environ.get("SAGAWORKER_DATABASE_URL", "").replace("postgresql+psycopg://", "postgresql://")
+    return DatabaseServer(given or request.getfixturevalue("postgres").url)
+
+
+@pytest.fixture(scope="session")
+def template_database(database_server: DatabaseServer) -> Iterator[str]:
+    """The name of a migrated, empty database which nobody connects to, to be copied."""
+    name = database_server.create()
+    try:
+        migrate(database_server.url_of(name))
+        yield name
+    finally:
+        database_server.drop(name)
+
+
+@pytest.fixture
+def database_url(database_server: DatabaseServer, template_database: str) -> Iterator[str]:
+    """A migrated database for this test alone."""
+    name = database_server.create(template=template_database)
+    yield database_server.url_of(name)
+    database_server.drop(name)
+
+
+@pytest.fixture
+def empty_database_url(database_server: DatabaseServer) -> Iterator[str]:
+    """A database without tables for this test alone."""
+    name = database_server.create()
+    yield database_server.url_of(name)
+    database_server.drop(name)
+
+
+@pytest.fixture(scope="session")
+def broker_numbers() -> Iterator[int]:
+    """Database numbers of the broker in turn: what a test left running does not meet the next one."""
+    return itertools.cycle(range(1, 16))
+
+
+@pytest.fixture
+def broker_url(request: pytest.FixtureRequest, broker_numbers: Iterator[int]) -> Iterator[str]:
+    """An empty database of the broker for this test alone, emptied after it. Never one in which something was."""
+    server = os.environ.get("SAGAWORKER_BROKER_URL") or request.getfixturevalue("valkey").url
+    for number in itertools.islice(broker_numbers, 15):
+        url = urlsplit(server)._replace(path=f"/{number}").geturl()
+        with redis.Redis.from_url(url) as client:
+            if client.dbsize() == 0:
+                yield url
+                client.flushdb()
+                return
+    pytest.fail("the broker must have an empty database from 1 to 15 for a test, got none; empty one of them")

@@ -1,0 +1,1 @@
+"""The embedded servers and the supervisor, as root and as an ordinary user."""
