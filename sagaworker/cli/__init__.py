@@ -1,0 +1,48 @@
+"""`sagaworker`: arguments in, one engine call, rendering out."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from sagaworker.cli.checkout import bench, demo
+from sagaworker.cli.group import Commands
+from sagaworker.cli.sagas import cancel, list_, show, start
+from sagaworker.cli.up import up
+from sagaworker.cli.upkeep import audit, migrate, steps
+from sagaworker.cli.walking import run, wait, watch
+
+__all__ = ["app", "main"]
+
+INTERRUPTED = 130
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="sagaworker", message="sagaworker %(version)s")
+def app() -> None:
+    """Durable sagas on the Celery workers you already run.
+
+    Works on the ledger of SAGAWORKER_DATABASE_URL, else on that of a `sagaworker up` which runs in this folder.
+    """
+
+
+for _command in (up, demo, migrate, start, list_, show, watch, wait, run, cancel, audit, steps, bench):
+    app.add_command(_command)
+
+
+def main() -> None:
+    """The console script. Exit status: 0 done, 1 refused or failed, 2 usage, 130 interrupted."""
+    # Steps are found beside where the command is run, as they are by `python -m` and by Celery.
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        status = app.main(prog_name="sagaworker", standalone_mode=False)
+    except click.ClickException as refused:
+        refused.show()
+        sys.exit(refused.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(INTERRUPTED)
+    sys.exit(status if isinstance(status, int) else 0)

@@ -1,0 +1,31 @@
+"""Records as JSON: `--json` prints what the ledger holds, under the names of the records' fields."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import click
+
+
+def plain(value: object) -> Any:
+    """A record, or a list of them, as JSON values. Instants are ISO 8601 with offset, durations seconds."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return str(value) if isinstance(value, str) else value
+
+
+def print_json(value: object, *, indent: int | None = 2) -> None:
+    """Print one JSON document; without indent it is one line."""
+    click.echo(json.dumps(plain(value), indent=indent, ensure_ascii=False))

@@ -1,0 +1,81 @@
+"""Which ledger and broker the commands work on: the environment's, else those of a running `sagaworker up`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from sagaworker.cli import running
+from sagaworker.cli.unreachable import database_trouble
+from sagaworker.engine import Engine
+from sagaworker.errors import InvalidInput, InvalidSetting, SagaworkerError
+from sagaworker.settings import Settings
+
+_NO_LEDGER = "SAGAWORKER_DATABASE_URL must be set, got nothing, and no `sagaworker up` runs in this folder"
+
+
+def settings_here() -> Settings:
+    """The settings of the environment, with the servers of the running `up` where it names no ledger.
+
+    Raises:
+        InvalidSetting: a variable is illegal, or there is no ledger.
+    """
+    settings = Settings.from_env()
+    if settings.database_url is not None:
+        check_port("SAGAWORKER_DATABASE_URL", settings.database_url)
+        return settings
+    found = running.find(running.home())
+    if found is None:
+        raise InvalidSetting(_NO_LEDGER, "for example postgresql://user@localhost/sagas; or run: sagaworker up")
+    return settings.replace(database_url=found.database_url, broker_url=settings.broker_url or found.broker_url)
+
+
+def check_port(name: str, url: str) -> None:
+    """Refuse a URL whose port is none, before a driver quotes it with the password in it."""
+    try:
+        urlsplit(url).port  # noqa: B018 - reading it checks it
+    except ValueError:
+        raise InvalidSetting(f"{name} must have a number from 0 to 65535 as its port, got another") from None
+
+
+@contextlib.contextmanager
+def engine_here() -> Iterator[Engine]:
+    """An engine on the ledger of this place, its tables checked. What goes wrong with a server becomes a sentence."""
+    settings = settings_here()
+    assert settings.database_url is not None
+    with (
+        spoken(settings.database_url),
+        Engine.from_env(database_url=settings.database_url, broker_url=settings.broker_url) as engine,
+    ):
+        engine.check_schema()
+        yield engine
+
+
+@contextlib.contextmanager
+def spoken(database_url: str) -> Iterator[None]:
+    """Within: an exception of the database is raised as a sentence."""
+    try:
+        yield
+    except SagaworkerError:
+        raise
+    except Exception as error:
+        told = database_trouble(error, database_url)
+        if told is None:
+            raise
+        raise told from error
+
+
+def saga_id(engine: Engine, text: str) -> str:
+    """The id that a user means: an id, or `kind[key]` as tables show it.
+
+    Raises:
+        InvalidInput: there is no saga of that kind and key.
+    """
+    kind, bracket, rest = text.partition("[")
+    if not bracket or not rest.endswith("]"):
+        return text
+    found = engine.list(kind=kind, key=rest[:-1], limit=1)
+    if not found:
+        raise InvalidInput(f"saga {text} must exist, got no run of that kind and key", "list the runs: sagaworker list")
+    return found[0].id

@@ -1,0 +1,251 @@
+"""Records as tables. Made for 80 columns, and for a pipe: what colour says, a word says too."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from sagaworker.cli import words
+from sagaworker.cli.spans import Span, spans
+from sagaworker.domain.records import Episode, Finding, SagaRun, StepResult, Timeline
+from sagaworker.domain.status import EpisodeOutcome, RunStatus, StepStatus
+
+COLOURS = {
+    "pending": "bright_black",
+    "running": "cyan",
+    "waiting": "blue",
+    "compensating": "yellow",
+    "completed": "green",
+    "rolled_back": "magenta",
+    "compensated": "magenta",
+    "failed": "red",
+    "compensation_failed": "bold red",
+    "skipped": "bright_black",
+    "died": "bold red",
+    "orphaned": "red",
+    "parked": "blue",
+    "yielded": "blue",
+}
+_BAR = 20
+_NO_TIME = timedelta(0)
+
+
+def console() -> Console:
+    """Standard output: with colours on a terminal, plain text in a pipe."""
+    return Console(highlight=False, markup=False)  # kind[key] is no markup
+
+
+def status_text(status: str) -> Text:
+    """A status in its colour."""
+    return Text(str(status), style=COLOURS.get(str(status), ""))
+
+
+def bar(done: int, total: int, status: RunStatus, *, width: int = _BAR) -> Text:
+    """How far a saga is, as a bar; while it is undone the bar runs backwards."""
+    full = round(width * done / total) if total else 0
+    colour = COLOURS[status]
+    return Text("━" * full, style=colour) + Text("─" * (width - full), style="bright_black")
+
+
+def runs_table(runs: Sequence[SagaRun]) -> RenderableType:
+    """Many sagas, a line each."""
+    table = _table("id", "saga", "status", "step", "started")
+    table.columns[1].overflow = "ellipsis"
+    table.columns[3].justify = "right"
+    table.columns[4].justify = "right"
+    now = datetime.now(UTC)
+    for run in runs:
+        done, total = words.progress(run)
+        ago = "" if run.inserted_at is None else words.ago(now - run.inserted_at)
+        table.add_row(run.id, run.label, status_text(run.status), f"{done}/{total}", ago)
+    return table
+
+
+def timeline_view(timeline: Timeline, *, journal: bool = False) -> RenderableType:
+    """One saga: what became of it and why, each step with its attempts and when they ran, each worker's hold of it."""
+    parts: list[RenderableType] = [run_header(timeline.run, timeline.steps), "", steps_table(timeline)]
+    if timeline.episodes:
+        parts += ["", episodes_table(timeline)]
+    if journal:
+        parts += ["", journal_table(timeline)]
+    return Group(*parts)
+
+
+def run_header(run: SagaRun, steps: Sequence[StepResult] = ()) -> RenderableType:
+    """Name, status, time and reason."""
+    title = Text.assemble((run.label, "bold"), "  ", status_text(run.status))
+    begun, ended = run.started_at or run.inserted_at, run.completed_at
+    if begun is not None and ended is not None:
+        title.append(f" in {words.duration(ended - begun)}")
+    if run.cancel_requested and not run.status.is_terminal:
+        title.append("  cancel requested", style="yellow")
+    lines: list[RenderableType] = [title, Text(f"{run.id}  {words.instant(run.inserted_at)}", style="bright_black")]
+    for sentence, style in ((words.why(run, steps), "red"), (words.waiting(run), "blue")):
+        if sentence:
+            lines.append(Text(sentence, style=style))
+    return Group(*lines)
+
+
+def steps_table(timeline: Timeline) -> Table:
+    """A row for each entry of the list, begun or not, with a line below it for what went wrong or is in doubt."""
+    run, attempts = timeline.run, _by_step(timeline)
+    begin, end = _window(timeline)
+    table = _table("#", "step", "status", "tries", "took", "when")
+    for column in (0, 3, 4):
+        table.columns[column].justify = "right"
+    table.columns[1].overflow = "fold"
+    rows = {row.step_idx: row for row in timeline.steps}
+    for idx, name in enumerate(words.step_names(run)):
+        row = rows.get(idx)
+        if row is None:
+            table.add_row(str(idx), name, Text("not begun", style="bright_black"), "", "", "")
+            continue
+        tries = f"{row.attempts}" + (f"+{row.compensation_attempts}" if row.compensation_attempts else "")
+        took = sum(((span.end or end) - span.begin for span in attempts[idx] if span.what == "execute"), _NO_TIME)
+        shown = words.duration(took) if row.attempts else ""
+        table.add_row(str(idx), name, status_text(row.status), tries, shown, _waterfall(attempts[idx], begin, end))
+        for note in _notes(row):
+            table.add_row("", Text("└", style="bright_black"), note, "", "", "")
+    return table
+
+
+def episodes_table(timeline: Timeline) -> Table:
+    """Who held the saga, from when to when after its start, and how that ended."""
+    begin, end = _window(timeline)
+    table = _table("episode", "worker", "from", "to", "ended")
+    for column in (0, 2, 3):
+        table.columns[column].justify = "right"
+    for number, episode in enumerate(timeline.episodes, start=1):
+        until = "" if episode.ended_at is None else f"+{words.duration(episode.ended_at - begin)}"
+        table.add_row(
+            str(number),
+            f"{episode.host}:{episode.pid}",
+            f"+{words.duration(episode.started_at - begin)}",
+            until,
+            _ended(episode, end),
+        )
+    return table
+
+
+def journal_table(timeline: Timeline) -> Table:
+    """Every move, in order."""
+    begin, _ = _window(timeline)
+    table = _table("seq", "after start", "move", "step", "status")
+    for column in (0, 1, 3):
+        table.columns[column].justify = "right"
+    for entry in timeline.journal:
+        step = "" if entry.step_idx is None else str(entry.step_idx)
+        status = str(entry.data.get("status") or "")
+        after = f"+{words.duration(entry.created_at - begin)}"
+        table.add_row(str(entry.seq), after, entry.type, step, status_text(status))
+    return table
+
+
+def findings_table(findings: Sequence[Finding]) -> Table:
+    """Breaches of the ledger's invariants."""
+    table = _table("rule", "saga", "what")
+    for finding in findings:
+        table.add_row(str(finding.invariant), finding.saga_id, f"{finding.rule}\n{finding.detail}")
+    return table
+
+
+def progress_table(timelines: Sequence[Timeline]) -> Table:
+    """Several sagas at once, a line each: how far, what now."""
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, min_width=12)
+    table.add_column(no_wrap=True, overflow="ellipsis")
+    for timeline in timelines:
+        run = timeline.run
+        done, total = words.progress(run)
+        table.add_row(run.label, bar(done, total, run.status), status_text(run.status), now_text(timeline))
+    return table
+
+
+def now_text(timeline: Timeline) -> Text:
+    """What a saga is at: its step and attempt, what it waits for, or why it stopped."""
+    run = timeline.run
+    if run.status.is_terminal:
+        return Text(words.why(run, timeline.steps), style="bright_black")
+    if run.waiting_for is not None:
+        return Text(words.waiting(run), style="blue")
+    done, total = words.progress(run)
+    idx = min(run.current_step_idx, total - 1)
+    row = next((row for row in timeline.steps if row.step_idx == idx), None)
+    text = Text(f"{done}/{total} {words.step_names(run)[idx]}")
+    if row is not None and row.attempts > 1:
+        text.append(f", attempt {row.attempts}", style="yellow")
+    if timeline.episodes and timeline.episodes[-1].outcome in (EpisodeOutcome.DIED, EpisodeOutcome.ORPHANED):
+        text.append(" - its worker died", style="bold red")
+    return text
+
+
+def indented(part: RenderableType, by: int = 2) -> Padding:
+    """The same, a little to the right."""
+    return Padding(part, (0, 0, 0, by), expand=False)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bright_black", pad_edge=False)
+    for column in columns:
+        table.add_column(column, no_wrap=column in ("id", "when", "#", "status", "tries", "took"))
+    return table
+
+
+def _by_step(timeline: Timeline) -> dict[int, list[Span]]:
+    found: dict[int, list[Span]] = defaultdict(list)
+    for span in spans(timeline.journal):
+        found[span.step_idx].append(span)
+    return found
+
+
+def _window(timeline: Timeline) -> tuple[datetime, datetime]:
+    """The time a timeline covers, by the database's clock where it is over."""
+    run = timeline.run
+    begin = run.started_at or run.inserted_at or datetime.now(UTC)
+    last = timeline.journal[-1].created_at if timeline.journal else begin
+    return begin, run.completed_at or max(last, datetime.now(UTC))
+
+
+def _waterfall(attempts: Sequence[Span], begin: datetime, end: datetime) -> Text:
+    """Where in the saga's time the attempts lie: █ a step, ▒ its undo, ✗ an attempt whose worker was lost."""
+    cells = [(" ", "")] * _BAR
+    whole = max((end - begin).total_seconds(), 1e-6)
+    for span in attempts:
+        first = int((span.begin - begin).total_seconds() / whole * _BAR)
+        last = int(((span.end or end) - begin).total_seconds() / whole * _BAR)
+        first, last = min(max(first, 0), _BAR - 1), min(max(last, first), _BAR - 1)
+        mark = ("▒", COLOURS["compensating"]) if span.what == "undo" else ("█", COLOURS["completed"])
+        for cell in range(first, last + 1):
+            cells[cell] = mark
+        if span.how in ("died", "orphaned"):
+            cells[last] = ("✗", COLOURS["died"])
+    return Text.assemble(*cells)
+
+
+def _notes(row: StepResult) -> list[Text]:
+    notes = []
+    is_settled = row.status in (StepStatus.COMPLETED, StepStatus.COMPENSATED)
+    if row.recoveries or row.compensation_recoveries:
+        lost = words.count(row.recoveries + row.compensation_recoveries, "time")
+        notes.append(Text(f"its worker was lost {lost}", style="yellow"))
+    elif row.in_doubt and not is_settled:
+        notes.append(Text("it may or may not have happened", style="yellow"))
+    if row.error:
+        notes.append(Text(words.first_line(row.error), style="red"))
+    return notes
+
+
+def _ended(episode: Episode, now: datetime) -> Text:
+    if episode.outcome is not None:
+        return status_text(episode.outcome)
+    if episode.lease_until < now:
+        return Text("lease ran out", style="red")
+    return Text("holds it", style="cyan")

@@ -1,0 +1,88 @@
+"""The note that a running `sagaworker up` leaves in its folder, by which the other commands find its servers.
+
+It holds passwords, so only its owner can read it. It is locked as long as its writer lives: the kernel lets the lock
+go when the writer ends, killed or not, so a note that was left behind is never believed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from sagaworker.errors import InvalidInput
+
+NAME = "up.json"
+HOME = "SAGAWORKER_HOME"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """Where the servers of a running `sagaworker up` are."""
+
+    database_url: str = field(repr=False)
+    broker_url: str = field(repr=False)
+    flower_url: str
+    pid: int
+
+
+def home(env: Mapping[str, str] | None = None) -> Path:
+    """The folder of `sagaworker up`: SAGAWORKER_HOME, else `.sagaworker` here."""
+    return Path((os.environ if env is None else env).get(HOME) or ".sagaworker").absolute()
+
+
+@contextlib.contextmanager
+def published(folder: Path, running: Running) -> Iterator[None]:
+    """Within: the note is there and locked. One `up` a folder.
+
+    Raises:
+        InvalidInput: another `sagaworker up` runs in the folder.
+    """
+    path = folder / NAME
+    note = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(note, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InvalidInput(
+                f"folder {folder} must have one `sagaworker up` at a time, got one that runs",
+                "stop that one, or choose another folder: SAGAWORKER_HOME",
+            ) from None
+        os.fchmod(note, 0o600)
+        os.ftruncate(note, 0)
+        os.pwrite(note, json.dumps(asdict(running)).encode(), 0)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+    finally:
+        os.close(note)
+
+
+def find(folder: Path) -> Running | None:
+    """The note of the `up` that runs in this folder, or None when none does.
+
+    Raises:
+        InvalidInput: another user's `up` runs there.
+    """
+    try:
+        file = (folder / NAME).open("rb")
+    except FileNotFoundError:
+        return None
+    except PermissionError:
+        raise InvalidInput(
+            f"the `sagaworker up` in {folder} must be yours, got another user's",
+            "set SAGAWORKER_DATABASE_URL, or run this as that user",
+        ) from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = file.read()
+            # Locked and still empty: its writer is between two lines.
+            return Running(**json.loads(text)) if text else None
+    return None

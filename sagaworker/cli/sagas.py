@@ -1,0 +1,184 @@
+"""Commands on sagas: start, list, show, cancel."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.text import Text
+
+from sagaworker.cli import render, words
+from sagaworker.cli.as_json import print_json
+from sagaworker.cli.group import Refused, json_option
+from sagaworker.cli.here import engine_here, saga_id
+from sagaworker.domain.records import SagaRun
+from sagaworker.domain.status import RunStatus
+from sagaworker.engine import Engine
+from sagaworker.settings import POLICIES
+
+
+def parsed_inputs(pairs: tuple[str, ...], whole: str | None) -> dict[str, Any]:
+    """Inputs from `--input-json` and then `--input name=value`, which wins. A value that is not JSON is text."""
+    inputs: dict[str, Any] = {}
+    if whole is not None:
+        text = _file(whole[1:]) if whole.startswith("@") else whole
+        inputs = _object(text)
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"must be name=value, got {pair!r}", param_hint="--input")
+        inputs[name] = _json_or_text(value)
+    return inputs
+
+
+def _file(name: str) -> str:
+    try:
+        return Path(name).read_text()
+    except (OSError, UnicodeDecodeError) as problem:
+        raise click.BadParameter(
+            f"file {name!r} must be readable text, got {problem}", param_hint="--input-json"
+        ) from None
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as problem:
+        raise click.BadParameter(f"must be JSON, got {problem}", param_hint="--input-json") from None
+    if not isinstance(value, dict):
+        raise click.BadParameter(f"must be a JSON object, got a {type(value).__name__}", param_hint="--input-json")
+    return value
+
+
+def _json_or_text(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+def parsed_step(text: str) -> str | dict[str, Any]:
+    """A step's dotted name, or an entry of a step list as a JSON object."""
+    if not text.lstrip().startswith("{"):
+        return text
+    try:
+        entry: dict[str, Any] = json.loads(text)
+    except ValueError as problem:
+        raise click.BadParameter(f"must be a dotted name or a JSON object, got {problem}", param_hint="STEP") from None
+    return entry
+
+
+@click.command()
+@click.argument("kind")
+@click.argument("steps", nargs=-1, required=True, metavar="STEP...")
+@click.option("--input", "pairs", multiple=True, metavar="NAME=VALUE", help="An input: JSON if it parses, else text.")
+@click.option("--input-json", metavar="JSON|@FILE", help="All inputs as one JSON object.")
+@click.option("--key", help="Idempotency key: the same kind and key again is the same saga.")
+@click.option("--actor", "actor_id", help="On whose behalf.")
+@click.option("--recovery-policy", type=click.Choice(POLICIES), help="What happens when its worker is lost.")
+@click.option("--queue", help="Queue of its doorbells.")
+@click.option("--priority", type=click.IntRange(0, 9), help="Priority of its doorbells.")
+@click.option("--deadline", type=float, metavar="SECONDS", help="Undo it when it is not done by then.")
+@click.option("--wait", is_flag=True, help="Wait until it is over; exit 1 unless it completed.")
+@click.option("--timeout", type=float, default=300.0, show_default=True, help="Seconds to wait at most.")
+@json_option
+def start(
+    kind: str,
+    steps: tuple[str, ...],
+    *,
+    pairs: tuple[str, ...],
+    input_json: str | None,
+    key: str | None,
+    wait: bool,
+    timeout: float,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Start a saga of KIND that walks the STEPs.
+
+    A STEP is a dotted name (steps.echo), or a JSON object with params: '{"step": "steps.nap", "params": {"seconds": 1}}'.
+    """
+    inputs = parsed_inputs(pairs, input_json)
+    entries = [parsed_step(step) for step in steps]
+    with engine_here() as engine:
+        run = engine.start(kind, entries, inputs=inputs, key=key, **options)
+        if engine.settings.broker_url is None:
+            click.echo("note: SAGAWORKER_BROKER_URL is not set, so the next sweep rings it", err=True)
+        if wait:
+            run = engine.wait(run.id, timeout=timeout)
+        told(engine, run.id, as_json=as_json)
+    if wait:
+        refuse_unless_completed(engine, run)
+
+
+def told(engine: Engine, id: str, *, as_json: bool) -> None:
+    """Print one run: as JSON, its id and status, or its timeline once it is over."""
+    run = engine.get(id)
+    if as_json:
+        print_json(run)
+    elif run.status.is_terminal:
+        render.console().print(render.timeline_view(engine.timeline(id)))
+    else:
+        render.console().print(Text.assemble((run.id, "bold"), f"  {run.label}  ", render.status_text(run.status)))
+
+
+def refuse_unless_completed(engine: Engine, run: SagaRun) -> None:
+    """Exit 1 with the reason when a saga ended otherwise."""
+    if run.status.is_terminal and run.status is not RunStatus.COMPLETED:
+        raise Refused(words.ending(run, engine.list_step_results(run.id)))
+
+
+@click.command("list")
+@click.option("--status", multiple=True, type=click.Choice([status.value for status in RunStatus]))
+@click.option("--kind")
+@click.option("--key")
+@click.option("--actor", "actor_id")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
+@click.option("--offset", type=click.IntRange(0), default=0)
+@json_option
+def list_(*, status: tuple[str, ...], limit: int, offset: int, as_json: bool, **filters: Any) -> None:
+    """List sagas, newest first."""
+    with engine_here() as engine:
+        runs = engine.list(status=list(status) or None, limit=limit, offset=offset, **filters)
+    if as_json:
+        print_json(runs)
+    elif runs:
+        render.console().print(render.runs_table(runs))
+    else:
+        click.echo("no sagas")
+
+
+@click.command()
+@click.argument("saga", metavar="ID")
+@click.option("--journal", is_flag=True, help="Every move as well.")
+@json_option
+def show(saga: str, *, journal: bool, as_json: bool) -> None:
+    """Show the timeline of a saga. ID is its id, or kind[key]."""
+    with engine_here() as engine:
+        timeline = engine.timeline(saga_id(engine, saga))
+    if as_json:
+        print_json(timeline)
+    else:
+        render.console().print(render.timeline_view(timeline, journal=journal))
+
+
+@click.command()
+@click.argument("saga", metavar="ID")
+@click.option("--reason", help="Kept with the saga.")
+@json_option
+def cancel(saga: str, *, reason: str | None, as_json: bool) -> None:
+    """Cancel a saga: what it did is undone. Exit 1 when it is over or already undoing."""
+    with engine_here() as engine:
+        id = saga_id(engine, saga)
+        answer = engine.cancel(id, reason=reason)
+        run = engine.get(id)
+    if as_json:
+        print_json({"saga_id": id, "answer": answer, "status": run.status})
+    elif answer == "rolled_back":
+        click.echo(f"{run.label} is cancelled: nothing of it had begun")
+    elif answer == "requested":
+        click.echo(f"{run.label} will be undone; see: sagaworker watch {id}")
+    if answer == "not_active":
+        raise Refused(f"saga {run.label} must be pending or running to be cancelled, got {run.status}")

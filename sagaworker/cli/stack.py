@@ -1,0 +1,104 @@
+"""The processes of `sagaworker up` and the demo: worker, beat, Flower; and whether they answer."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from sagaworker.embedded import Process
+from sagaworker.embedded.folder import port_is_free
+from sagaworker.errors import SagaworkerError
+
+FLOWER_PORT = 5555
+_CELERY = (sys.executable, "-m", "celery", "-A", "sagaworker.celery_app")
+_FIRST_FREE, _LAST_FREE = 5556, 5755
+_STOP = timedelta(seconds=20)
+# A worker finishes the steps it is in; a step has its own time-out.
+_WORKER_STOP = timedelta(seconds=320)
+
+
+class NotReady(SagaworkerError):
+    """A process did not answer in time."""
+
+    def __init__(self, what: str, seconds: float) -> None:
+        super().__init__(what, seconds)
+        self.what = what
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return f"{self.what} must answer within {self.seconds:g} s, got nothing\nsee its output above"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stack:
+    """What to run: on which servers (`env`), with how many pool children, and where Flower listens."""
+
+    env: Mapping[str, str]
+    folder: Path
+    concurrency: int
+    flower_port: int
+    worker_name: str
+
+    @property
+    def flower_url(self) -> str:
+        return f"http://127.0.0.1:{self.flower_port}"
+
+    def processes(self) -> list[Process]:
+        """In the order in which they are to be stopped: nothing new first, then what works, then what looks on."""
+        beat = ("beat", "--loglevel=INFO", "--pidfile=", f"--schedule={self.folder / 'beat-schedule'}")
+        worker = ("worker", "--loglevel=INFO", f"--concurrency={self.concurrency}", f"--hostname={self.worker_name}")
+        flower = ("flower", f"--port={self.flower_port}", "--address=127.0.0.1")
+        return [
+            Process(name="beat", argv=[*_CELERY, *beat], env=self.env, grace=_STOP),
+            Process(name="worker", argv=[*_CELERY, *worker], env=self.env, grace=_WORKER_STOP),
+            Process(name="flower", argv=[*_CELERY, *flower], env=self.env, grace=_STOP),
+        ]
+
+    def wait_ready(self, *, timeout: float = 60.0, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Wait until Flower and the worker answer.
+
+        Raises:
+            NotReady: one of them did not in `timeout` seconds.
+        """
+        until = time.monotonic() + timeout
+        for what, answers in (("Flower", self.flower_answers), ("the worker", self.worker_answers)):
+            while not answers() and not stopped():
+                if time.monotonic() > until:
+                    raise NotReady(what, timeout)
+                time.sleep(0.1)
+
+    def flower_answers(self) -> bool:
+        """Whether Flower's health check does."""
+        try:
+            with urllib.request.urlopen(f"{self.flower_url}/healthcheck", timeout=2) as answer:  # noqa: S310 - http above
+                return bool(answer.status == 200)  # noqa: PLR2004 - HTTP's own
+        except (OSError, urllib.error.URLError):
+            return False
+
+    def worker_answers(self) -> bool:
+        """Whether the worker answers a ping through the broker."""
+        from celery import Celery
+
+        with Celery(broker=self.env["SAGAWORKER_BROKER_URL"], set_as_current=False) as client:
+            name = self.worker_name.replace("%h", os.uname().nodename)
+            return bool(client.control.ping(destination=[name], timeout=1.0, limit=1))
+
+
+def flower_port(wanted: int) -> int:
+    """The port wanted if it is free; 0 is any: 5555, or the first free one above it.
+
+    Raises:
+        NotReady: none is free.
+    """
+    candidates = [wanted] if wanted else [FLOWER_PORT, *range(_FIRST_FREE, _LAST_FREE)]
+    for port in candidates:
+        if port_is_free(port):
+            return port
+    raise NotReady(f"a free port {candidates[0]}", 0.0)

@@ -1,0 +1,67 @@
+"""What a database or a broker that does not answer is called: host, port and remedy in one sentence, no password."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from sagaworker.errors import SagaworkerError
+from sagaworker.ledger.outage import OUTAGE, REFUSAL, reason
+
+_PORTS = {"postgresql": 5432, "postgres": 5432, "amqp": 5672, "amqps": 5671}
+_REDIS_PORT = 6379
+
+
+class Unreachable(SagaworkerError):
+    """A server did not answer, or refused us."""
+
+    def __init__(self, what: str, where: str, problem: str, remedy: str) -> None:
+        super().__init__(what, where, problem, remedy)
+        self.what = what
+        self.where = where
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.what} at {self.where} must be reachable, got: {self.problem}\n{self.remedy}"
+
+
+def where(url: str) -> str:
+    """`host:port` of a URL; never its user or password.
+
+    >>> where("postgresql://ann:secret@db.example/sagas")
+    'db.example:5432'
+    """
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    scheme = parts.scheme.partition("+")[0]
+    return f"{parts.hostname or 'localhost'}:{port or _PORTS.get(scheme, _REDIS_PORT)}"
+
+
+def database_trouble(error: Exception, url: str) -> SagaworkerError | None:
+    """The error to show for an exception that came from the database, or None when it came from elsewhere."""
+    if isinstance(error, OUTAGE):
+        return Unreachable("database", where(url), reason(error), "start it, or set SAGAWORKER_DATABASE_URL")
+    if isinstance(error, REFUSAL):
+        return Unreachable("database", where(url), reason(error), "check SAGAWORKER_DATABASE_URL and its user's rights")
+    return None
+
+
+def check_broker(url: str) -> None:
+    """Ask the broker for a connection, once.
+
+    Raises:
+        Unreachable: there is none.
+    """
+    from celery import Celery  # most commands need no broker
+    from kombu.exceptions import KombuError
+
+    client = Celery(broker=url, set_as_current=False)
+    with client, client.connection_for_write() as connection:
+        try:
+            connection.ensure_connection(max_retries=1, interval_start=0.2, timeout=10)
+        except (OSError, KombuError, *connection.connection_errors) as problem:
+            said = str(problem).partition("\n")[0] or type(problem).__name__
+            raise Unreachable("broker", where(url), said, "start it, or set SAGAWORKER_BROKER_URL") from problem

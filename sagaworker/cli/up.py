@@ -1,0 +1,126 @@
+"""`sagaworker up`: servers, migrations, worker, beat and Flower, until Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from sagaworker.cli import render
+from sagaworker.cli.as_json import print_json
+from sagaworker.cli.group import json_option
+from sagaworker.cli.here import spoken
+from sagaworker.cli.running import NAME, Running, published
+from sagaworker.cli.stack import NotReady, Stack, flower_port
+from sagaworker.cli.unreachable import check_broker, where
+from sagaworker.embedded import Services, Supervisor, coloured_output
+from sagaworker.ledger.migrate import migrate
+from sagaworker.settings import Settings
+
+
+@click.command()
+@click.option(
+    "--concurrency", type=click.IntRange(1), help="Pool children of the worker; default one a core, at least 2."
+)
+@click.option(
+    "--flower-port", "port", type=click.IntRange(0, 65535), default=0, help="Default 5555, or the next free one."
+)
+@json_option
+def up(*, concurrency: int | None, port: int, as_json: bool) -> None:
+    """Run everything here until Ctrl-C: servers, migrations, worker, beat and Flower.
+
+    Servers are those of SAGAWORKER_DATABASE_URL and SAGAWORKER_BROKER_URL, else private ones in .sagaworker (or
+    SAGAWORKER_HOME), whose data stay. Other commands in this folder find them.
+    """
+    Settings.from_env()  # A bad variable is refused before anything starts.
+    with Services() as services:
+        prepare(services.env)
+        stack = Stack(
+            env=services.env,
+            folder=services.folder,
+            concurrency=concurrency or max(2, os.cpu_count() or 2),
+            flower_port=flower_port(port),
+            worker_name=f"up-{os.getpid()}@%h",
+        )
+        services.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with published(services.folder, _note(stack)):
+            _supervise(stack, services, as_json=as_json)
+
+
+def prepare(env: dict[str, str]) -> None:
+    """Bring the ledger up to date and see that both servers answer.
+
+    Raises:
+        Unreachable: one does not.
+    """
+    with spoken(env["SAGAWORKER_DATABASE_URL"]):
+        migrate(env["SAGAWORKER_DATABASE_URL"])
+    check_broker(env["SAGAWORKER_BROKER_URL"])
+
+
+def _note(stack: Stack) -> Running:
+    return Running(
+        database_url=stack.env["SAGAWORKER_DATABASE_URL"],
+        broker_url=stack.env["SAGAWORKER_BROKER_URL"],
+        flower_url=stack.flower_url,
+        pid=os.getpid(),
+    )
+
+
+def _supervise(stack: Stack, services: Services, *, as_json: bool) -> None:
+    # With --json standard output is the one object; what the processes say goes beside it.
+    console = Console(highlight=False, markup=False, file=sys.stderr) if as_json else render.console()
+    processes = stack.processes()
+    supervisor = Supervisor(processes, output=coloured_output([process.name for process in processes], console))
+    ended = threading.Event()
+
+    def announce() -> None:
+        try:
+            stack.wait_ready(stopped=ended.is_set)
+        except NotReady as late:
+            console.print(f"note: {late}", style="yellow")
+        if ended.is_set():
+            return
+        if as_json:
+            addresses = {"flower_url": stack.flower_url, "note": str(services.folder / NAME), "pid": os.getpid()}
+            print_json(addresses, indent=None)
+        else:
+            console.print(_banner(stack, services))
+
+    announcer = threading.Thread(target=announce, name="announce", daemon=True)
+    announcer.start()
+    try:
+        supervisor.run()
+    finally:
+        ended.set()
+        announcer.join(5)
+    console.print("stopped; nothing is left running")
+
+
+def _banner(stack: Stack, services: Services) -> Table:
+    table = Table(
+        title="\nsagaworker is up", title_justify="left", title_style="bold green", box=None, show_header=False
+    )
+    table.add_column(style="bright_black", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("Flower", stack.flower_url)
+    for name, url, server in (
+        ("database", stack.env["SAGAWORKER_DATABASE_URL"], services.postgres),
+        ("broker", stack.env["SAGAWORKER_BROKER_URL"], services.valkey),
+    ):
+        table.add_row(name, where(url) + ("" if server is None else f", embedded in {_short(services.folder)}"))
+    table.add_row("URLs", f"{_short(services.folder / NAME)} (yours only: passwords are in it)")
+    table.add_row("try", "sagaworker start hello steps.echo steps.echo --wait")
+    table.add_row("stop", "Ctrl-C\n")
+    return table
+
+
+def _short(path: Path) -> str:
+    """Relative to here where it is below here."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

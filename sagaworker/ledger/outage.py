@@ -1,0 +1,25 @@
+"""What went wrong between us and the database, for those above the ledger who must say it in a sentence."""
+
+from __future__ import annotations
+
+import psycopg
+import sqlalchemy as sa
+
+OUTAGE: tuple[type[Exception], ...] = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    sa.exc.OperationalError,
+    sa.exc.InterfaceError,
+    sa.exc.TimeoutError,
+)
+REFUSAL: tuple[type[Exception], ...] = (psycopg.Error, sa.exc.SQLAlchemyError)
+
+
+def reason(error: Exception) -> str:
+    """The server's or the driver's own words, one line, without statement, parameters or password."""
+    driver = error.orig if isinstance(error, sa.exc.DBAPIError) and error.orig is not None else error
+    server = driver.diag.message_primary if isinstance(driver, psycopg.Error) else None
+    lines = [line.strip() for line in (server or str(driver)).splitlines() if line.strip()]
+    # libpq tells of every address it tried and ends each with the reason; the last colon comes before it.
+    last = lines[0].removeprefix("connection failed: ") if lines else type(driver).__name__
+    return last.rpartition("failed: ")[2].removeprefix("FATAL:").strip() or type(driver).__name__
