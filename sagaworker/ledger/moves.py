@@ -174,13 +174,15 @@ class Ledger:
             "lease": self.periods.lease,
             "grace": self.periods.grace,
         }
-        try:
-            with self.database.checkout() as connection:
-                row = execute_one(connection, "claim", parameters)
-        except UNKNOWN:
-            fence = seen.fence + 1
-            found = self._retried("position", {"saga_id": seen.saga_id, "fence": fence, "owner": claimer.owner})
-            row = found[0] if found and found[0]["fence"] == fence and found[0]["is_open"] else None
+        row = None
+        is_known = False
+        while not is_known and not lease.is_lost:
+            try:
+                with self.database.checkout() as connection:
+                    row = execute_one(connection, "claim", parameters)
+                is_known = True
+            except UNKNOWN:
+                row, is_known = self._landed_claim(seen, claimer)
         if row is None or lease.is_lost:
             return None
         return Hold(
@@ -192,6 +194,15 @@ class Ledger:
             lease=lease,
             periods=self.periods,
         )
+
+    def _landed_claim(self, seen: Loaded, claimer: Claimer) -> tuple[DictRow | None, bool]:
+        """After a lost line: (row, True) where the claim landed, (None, True) where another did, (None, False) neither."""
+        fence = seen.fence + 1
+        found = self._retried("position", {"saga_id": seen.saga_id, "fence": fence, "owner": claimer.owner})
+        if not found or found[0]["fence"] == seen.fence:
+            return None, False
+        is_ours = found[0]["fence"] == fence and found[0]["is_open"]
+        return (found[0] if is_ours else None), True
 
     def cancel(self, saga_id: str, reason: str | None) -> tuple[RunStatus, bool] | None:
         """Ask for a cancel: (status after, whether it was only flagged), or None when the saga is not active.
