@@ -166,24 +166,32 @@ class _Watched:
 
     def _live(self) -> None:
         delay = _FIRST_DELAY
-        while True:
+        while not self._stopping.is_set():
             began = time.monotonic()
-            with self._lock:
-                if self._stopping.is_set():
-                    return
-                self._child = child = self._spawn()
-            reader = threading.Thread(target=self._read, args=[child.stdout], daemon=True)
-            reader.start()
-            status = self._reap(child)
-            reader.join(1.0)  # Its last words first; somebody outside the group may hold the pipe for ever.
+            ending = self._one_life()
             if self._stopping.is_set():
-                self._say(f"stopped with status {status}")
+                self._say(f"stopped: {ending}")
                 return
             lived = time.monotonic() - began
             delay = _FIRST_DELAY if lived >= _STEADY else delay
-            self._say(f"ended unasked with status {status} after {lived:.1f} s; starting again in {delay:g} s")
+            self._say(f"ended unasked after {lived:.1f} s: {ending}; starting again in {delay:g} s")
             self._stopping.wait(delay)
             delay = min(delay * 2, _LONGEST_DELAY)
+
+    def _one_life(self) -> str:
+        """Start the child, show its lines and reap it; returns how it ended."""
+        with self._lock:
+            if self._stopping.is_set():
+                return "not started"
+            try:
+                self._child = child = self._spawn()
+            except OSError as problem:  # No memory or no process number left: the machine may recover.
+                return str(problem)
+        reader = threading.Thread(target=self._read, args=[child.stdout], daemon=True)
+        reader.start()
+        status = self._reap(child)
+        reader.join(1.0)  # Its last words first; somebody outside the group may hold the pipe for ever.
+        return f"killed by {signal.Signals(-status).name}" if status < 0 else f"status {status}"
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         # Unbuffered: a line is shown when it is printed, not when a buffer is full.

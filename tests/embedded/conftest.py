@@ -56,20 +56,19 @@ def _working_below(folder: Path) -> list[psutil.Process]:
 
 
 @pytest.fixture(scope="session")
-def initialised() -> Iterator[Path]:
-    """The folder of a durable PostgreSQL that was started once and stopped."""
-    folder = _open_folder()
-    with EmbeddedPostgres(folder / "postgres"):
+def home() -> Iterator[Path]:
+    """A folder of services in which PostgreSQL was started once, for tests of all but that; each starts it and stops it."""
+    made = _open_folder()
+    with EmbeddedPostgres(made / "postgres"):
         pass
-    yield folder / "postgres"
-    shutil.rmtree(folder)
+    yield made
+    shutil.rmtree(made)
 
 
 @pytest.fixture
-def pg(folder: Path, initialised: Path) -> Path:
-    """A folder for PostgreSQL that was started before: a copy, which is quicker than a first start."""
-    subprocess.run(["cp", "-a", str(initialised), str(folder / "postgres")], check=True)
-    return folder / "postgres"
+def pg(home: Path) -> Path:
+    """The folder of a PostgreSQL that was started before."""
+    return home / "postgres"
 
 
 class Owner:
@@ -100,11 +99,11 @@ class Owner:
 
 @pytest.fixture
 def own(folder: Path) -> Iterator[Callable[..., Owner]]:
-    """Start an owner of servers in the test's folder; it is killed in the end."""
+    """Start an owner of servers, in the test's folder if no other is given; it is killed in the end."""
     with ExitStack() as owners:
 
-        def start(**options: Any) -> Owner:
-            owner = Owner(folder, **options)
+        def start(where: Path = folder, **options: Any) -> Owner:
+            owner = Owner(where, **options)
             owners.callback(owner.kill)
             return owner
 

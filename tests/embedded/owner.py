@@ -1,6 +1,6 @@
 """An owner of embedded servers, to be killed: prints one JSON line when they run, stops them when its input ends.
 
-    python owner.py FOLDER [UID GID PYTHON]     # as that user, with a Python that user can reach
+python owner.py FOLDER [UID GID PYTHON]     # as that user, with a Python that user can reach
 """
 
 from __future__ import annotations

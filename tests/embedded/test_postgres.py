@@ -15,7 +15,7 @@ import psutil
 import psycopg
 import pytest
 
-from sagaworker.embedded import EmbeddedPostgres, FolderInUse, ServerFailed
+from sagaworker.embedded import EmbeddedPostgres, EmbeddedValkey, FolderInUse, ServerFailed
 from tests.embedded.conftest import Owner, wait_gone
 from tests.waiting import wait_until
 
@@ -40,10 +40,10 @@ def test_data_url_and_password_survive_a_stop_and_a_start(pg: Path) -> None:
 
     with EmbeddedPostgres(pg) as server:
         assert server.url == first
-        assert remembered(server.url) == ["kept"]
+        assert "kept" in remembered(server.url)
         remember(server.restart(), "and more")
         assert server.url == first
-        assert remembered(server.url) == ["and more", "kept"]
+        assert {"kept", "and more"} <= set(remembered(server.url))
 
 
 def test_a_durable_server_syncs_and_a_throw_away_one_does_not(pg: Path, postgres: EmbeddedPostgres) -> None:
@@ -79,11 +79,11 @@ def test_a_killed_server_recovers_what_was_committed_on_the_same_port(pg: Path) 
         wait_gone(pid, *backends)
         assert server.start() == url
         assert server.pid != pid
-        assert remembered(url) == ["committed"]
+        assert "committed" in remembered(url)
 
 
-def test_two_folders_start_at_once_and_outlive_the_threads_that_started_them(folder: Path) -> None:
-    servers = [EmbeddedPostgres(folder / name, durable=False) for name in ("one", "two")]
+def test_two_folders_start_at_once_and_outlive_the_threads_that_started_them(folder: Path, pg: Path) -> None:
+    servers = [EmbeddedPostgres(where, durable=False) for where in (folder / "pg", pg)]
     threads = [threading.Thread(target=server.start) for server in servers]
     for thread in threads:
         thread.start()
@@ -93,7 +93,7 @@ def test_two_folders_start_at_once_and_outlive_the_threads_that_started_them(fol
         assert len({server.url for server in servers}) == len(servers)
         for server in servers:
             remember(server.url, "alive")
-            assert remembered(server.url) == ["alive"]
+            assert "alive" in remembered(server.url)
     finally:
         for server in servers:
             server.stop()
@@ -113,14 +113,14 @@ def test_a_folder_whose_owner_lives_is_refused_with_folder_and_process(pg: Path)
 
 def test_a_server_that_outlived_its_owner_is_stopped_first(pg: Path) -> None:
     with EmbeddedPostgres(pg) as server:
-        remember(server.url, "kept")
+        remember(server.url, "written by the orphan's owner")
         told = psutil.Process(server.pid)
         argv, cwd, user = told.cmdline(), told.cwd(), as_user_of(told)
     orphan = subprocess.Popen(argv, cwd=cwd, stderr=subprocess.DEVNULL, start_new_session=True, **user)
     wait_until(lambda: "ready" in _pid_file(cwd))
     with EmbeddedPostgres(pg) as server:
         assert orphan.wait(1) == 0
-        assert remembered(server.url) == ["kept"]
+        assert "written by the orphan's owner" in remembered(server.url)
 
 
 def as_user_of(process: psutil.Process) -> dict[str, Any]:
@@ -148,23 +148,29 @@ def test_a_pid_file_with_the_number_of_another_process_is_no_obstacle(pg: Path) 
             assert other.poll() is None
 
 
-@pytest.mark.parametrize("moment", ["data.unfinished/data/global", "data", "data/postmaster.pid"])
-def test_an_owner_killed_at_any_moment_of_its_first_start_leaves_a_folder_that_starts(
-    folder: Path, own: Callable[..., Owner], moment: str
+def test_an_owner_killed_at_each_moment_of_its_first_start_leaves_a_folder_that_starts(
+    folder: Path, own: Callable[..., Owner]
 ) -> None:
-    owner = own()
-    wait_until((folder / "postgres" / moment).exists, every=0.001)
-    owner.kill()
-    with EmbeddedPostgres(folder / "postgres") as server:
+    where = folder / "postgres"
+    for moment in ("data.unfinished/data/global", "data", "data/postmaster.pid"):
+        owner = own()
+        wait_until((where / moment).exists, every=0.001, what=f"{moment} is there")
+        owner.kill()
+    with EmbeddedPostgres(where) as server:
         remember(server.url, "usable")
-    assert not (folder / "postgres/data.unfinished").exists()
+    assert not (where / "data.unfinished").exists()
 
 
 def test_a_server_that_cannot_start_says_why_and_frees_the_folder(pg: Path) -> None:
-    (pg / "data/PG_VERSION").write_text("9.6\n")
-    for _ in range(2):
-        with pytest.raises(ServerFailed, match=r"initialized by PostgreSQL version 9\.6"):
-            EmbeddedPostgres(pg, durable=False).start()
+    version = pg / "data/PG_VERSION"
+    ours = version.read_text()
+    version.write_text("9.6\n")
+    try:
+        for _ in range(2):
+            with pytest.raises(ServerFailed, match=r"initialized by PostgreSQL version 9\.6"):
+                EmbeddedPostgres(pg).start()
+    finally:
+        version.write_text(ours)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root's servers run as somebody else")
@@ -179,6 +185,6 @@ def test_below_a_folder_closed_to_nobody_the_data_go_elsewhere_and_the_folder_st
     assert closed not in data.parents
     assert stat.S_IMODE(closed.stat().st_mode) == 0o700
     (closed / "pg").rename(closed / "old")
-    with EmbeddedPostgres(closed / "pg", durable=False):
+    with EmbeddedValkey(closed / "vk", durable=False):
         assert not data.exists(), "what is not durable must go once its folder is gone"
-    shutil.rmtree((closed / "pg/data-place").read_text())
+    shutil.rmtree((closed / "vk/data-place").read_text())
