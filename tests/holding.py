@@ -1,0 +1,34 @@
+"""Hold sagas by hand in tests: one worker's view of one saga, a move at a time."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import psycopg
+
+from sagaworker.engine import Engine
+from sagaworker.ledger.hold import Following
+from sagaworker.ledger.moves import Claimer
+
+TIMEOUT = timedelta(seconds=5)
+
+
+def claimed(engine: Engine, saga_id: str, *, timeout: timedelta = TIMEOUT):
+    """Claim as this engine's process would; None when refused."""
+    seen = engine.ledger.load(saga_id)
+    claimer = Claimer(owner=engine.owner)
+    return engine.ledger.claim(seen, claimer, step_name="one", timeout=timeout, undo_timeout=timeout)
+
+
+def advance(hold, output="{}", *, last=False, begin_next=True):
+    following = None if last else Following(name="next", timeout=TIMEOUT)
+    return hold.advance(output, following=following, begin_next=begin_next, undo_timeout=TIMEOUT)
+
+
+def expire(engine: Engine, saga_id: str) -> None:
+    """Let the lease of the open episode be over, as if its worker had been paused that long."""
+    with psycopg.connect(engine.settings.database_url, autocommit=True) as connection:
+        connection.execute(
+            "UPDATE episodes SET lease_until = now() - interval '1 second' WHERE saga_id = %s AND ended_at IS NULL",
+            (saga_id,),
+        )

@@ -1,0 +1,205 @@
+"""Two workers, one saga: the writes of the two never interleave, whoever is late writes nothing."""
+
+import threading
+
+import pytest
+
+from sagaworker import Fenced
+from sagaworker.domain import walk
+from sagaworker.domain.status import ErrorClass, RunStatus, StepStatus, WaitingFor
+from sagaworker.engine import Engine
+from tests.holding import TIMEOUT, advance, claimed, expire
+from tests.showing import timeline
+
+ERROR = {"kind": "X", "message": "x"}
+
+
+@pytest.fixture
+def pair(settings):
+    with Engine(settings) as one, Engine(settings) as two:
+        yield one, two
+        assert one.audit() == []
+
+
+def racing(count, act):
+    """Run `act(n)` in so many threads that all start at once; what each returned or raised."""
+    barrier = threading.Barrier(count)
+    answers = [None] * count
+
+    def run(n):
+        barrier.wait()
+        try:
+            answers[n] = act(n)
+        except Exception as exc:
+            answers[n] = exc
+
+    threads = [threading.Thread(target=run, args=(n,)) for n in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers
+
+
+def test_of_sixteen_claimers_one_wins(pair):
+    one, _ = pair
+    for _ in range(5):
+        run = one.start("t", ["steps.echo"])
+        seen = one.ledger.load(run.id)
+        holds = racing(16, lambda _n, run=run: claimed(one, run.id))
+        winners = [hold for hold in holds if hold is not None]
+        assert len(winners) == 1, holds
+        assert claimed(one, run.id) is None
+        assert seen.fence + 1 == winners[0].fence
+        advance(winners[0], last=True)
+
+
+LATE_MOVES = {
+    "advance": lambda hold: advance(hold, '{"late": true}', last=True),
+    "retry": lambda hold: hold.retry(
+        walk.Retry(delay=0.0, error=ERROR, doubted=True), park=False, undo_timeout=TIMEOUT
+    ),
+    "fail": lambda hold: hold.fail(
+        walk.Fail(reason="x", error_class=ErrorClass.STEP_FAILED, undo_self=True), undo_timeout=TIMEOUT
+    ),
+    "begin": lambda hold: hold.begin(TIMEOUT),
+    "park": lambda hold: hold.park(WaitingFor.OPERATOR, None),
+    "yield": lambda hold: hold.yield_(),
+    "compensated": lambda hold: hold.compensated(
+        walk.RecordUndo(result=StepStatus.COMPENSATED), attempted=True, undo_timeout=TIMEOUT
+    ),
+}
+
+
+@pytest.mark.parametrize("move", LATE_MOVES)
+def test_a_late_worker_writes_nothing_into_a_saga_that_was_taken_over(pair, move):
+    one, two = pair
+    run = one.start("t", ["steps.echo"])
+    late = claimed(one, run.id)
+    expire(one, run.id)
+    assert two.sweep().restarted == 1
+    before = two.timeline(run.id)
+    with pytest.raises(Fenced):
+        LATE_MOVES[move](late)
+    assert two.timeline(run.id) == before
+    with pytest.raises(Fenced):
+        one.upsert_step_result(run.id, 0, fence=late.fence, output=1)
+    assert two.run(run.id).status is RunStatus.COMPLETED, timeline(two, run.id)
+
+
+def test_a_late_worker_cannot_complete_a_saga_that_another_holds(pair):
+    one, two = pair
+    run = one.start("t", ["steps.echo"])
+    late = claimed(one, run.id)
+    expire(one, run.id)
+    two.sweep()
+    new = claimed(two, run.id)
+    assert new.fence == late.fence + 2
+    assert new.position.row.in_doubt == 1
+    assert not new.position.row.begun_here
+    with pytest.raises(Fenced):
+        advance(late, last=True)
+    new.begin(TIMEOUT)
+    advance(new, '{"mine": true}', last=True)
+    assert two.get(run.id).context == {"mine": True}
+
+
+def test_an_extended_lease_is_not_taken_over_and_an_expired_one_once(pair):
+    one, two = pair
+    run = one.start("t", ["steps.echo"])
+    hold = claimed(one, run.id)
+    assert two.sweep().restarted == 0
+    expire(one, run.id)
+    results = racing(8, lambda n: pair[n % 2].sweep())
+    assert sum(result.restarted for result in results) == 1, results
+    assert [two.sweep().restarted for _ in range(10)] == [0] * 10
+    assert two.get(run.id).recoveries == 1
+    with pytest.raises(Fenced):
+        advance(hold, last=True)
+
+
+def test_a_heartbeat_learns_of_a_takeover_and_of_a_cancel(pair):
+    one, two = pair
+    gone, kept = one.start("t", ["steps.echo"]), one.start("t", ["steps.echo"])
+    holds = [claimed(one, run.id) for run in (gone, kept)]
+    expire(one, gone.id)
+    two.sweep()
+    assert two.cancel(kept.id) == "requested"
+    with one.database.checkout() as connection:
+        held = one.ledger.extend([(hold.saga_id, hold.fence) for hold in holds], connection)
+    assert held == {(kept.id, holds[1].fence): True}
+
+
+def test_a_lease_is_never_extended_past_the_deadline_of_its_attempt_plus_grace(pair):
+    from datetime import timedelta
+
+    one, _ = pair
+    run = one.start("t", ["steps.echo"])
+    hold = claimed(one, run.id, timeout=timedelta(seconds=2))
+    with one.database.checkout() as connection:
+        one.ledger.extend([(hold.saga_id, hold.fence)], connection)
+    found = one.timeline(run.id)
+    assert found.episodes[0].lease_until == found.steps[0].deadline_at + timedelta(seconds=0.5)
+    assert found.episodes[0].lease_cap == found.episodes[0].lease_until
+
+
+def test_a_cancel_and_the_last_advance_at_once_end_either_way_but_never_both(pair):
+    one, two = pair
+    ends = set()
+    for _ in range(30):
+        run = one.start("t", ["steps.echo"])
+        hold = claimed(one, run.id)
+        act = [lambda hold=hold: advance(hold, last=True), lambda run=run: two.cancel(run.id)]
+        position, answer = racing(2, lambda n, act=act: act[n]())
+        if answer == "requested":
+            assert position.status is RunStatus.COMPENSATING
+            hold.compensated(walk.RecordUndo(result=StepStatus.COMPENSATED), attempted=True, undo_timeout=TIMEOUT)
+            assert two.get(run.id).error_class == "cancelled"
+        else:
+            assert answer == "not_active"
+            assert two.get(run.id).status is RunStatus.COMPLETED
+        ends.add(answer)
+        hold.close()
+    assert ends <= {"requested", "not_active"}
+
+
+def test_a_takeover_and_an_advance_at_once_leave_one_of_them(pair):
+    one, two = pair
+    for _ in range(30):
+        run = one.start("t", ["steps.echo", "steps.echo"])
+        hold = claimed(one, run.id)
+        expire(one, run.id)
+        advanced, swept = racing(2, lambda n, hold=hold: advance(hold) if n == 0 else two.sweep())
+        hold.close()
+        row = two.list_step_results(run.id)[-1]
+        if isinstance(advanced, Fenced):
+            assert (row.step_idx, row.recoveries) == (0, 1)
+        else:
+            assert row.step_idx == 1
+            assert row.recoveries == swept.restarted
+        expire(one, run.id)
+        two.sweep()
+        assert two.run(run.id).status is RunStatus.COMPLETED, timeline(two, run.id)
+
+
+def test_two_starts_of_one_key_at_once_store_one_saga(pair):
+    for n in range(10):
+        runs = racing(8, lambda i, n=n: pair[i % 2].start("t", ["steps.echo"], key=f"k{n}"))
+        assert len({run.id for run in runs}) == 1, runs
+    assert len(pair[0].list(limit=100)) == 10
+
+
+def test_a_cancel_and_a_claim_at_once_never_lose_the_cancel(pair):
+    one, two = pair
+    for _ in range(30):
+        run = one.start("t", ["steps.echo"])
+        hold, answer = racing(2, lambda n, run=run: claimed(one, run.id) if n == 0 else two.cancel(run.id))
+        if hold is None:
+            assert answer == "rolled_back"
+        else:
+            assert answer in ("requested", "rolled_back")
+            if answer == "requested":
+                assert advance(hold, last=True).status is RunStatus.COMPENSATING
+                hold.compensated(walk.RecordUndo(result=StepStatus.COMPENSATED), attempted=True, undo_timeout=TIMEOUT)
+            hold.close()
+        assert two.get(run.id).status is RunStatus.ROLLED_BACK

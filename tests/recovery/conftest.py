@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import pytest
+
+from sagaworker.engine import Engine
+from sagaworker.settings import Settings
+
+
+@pytest.fixture
+def rung():
+    return []
+
+
+@pytest.fixture
+def engine(database_url, rung):
+    settings = Settings.from_env(
+        {},
+        database_url=database_url,
+        step_packages=("steps", "tests.runner"),
+        lease=30.0,
+        sweep_interval=0.2,
+        step_grace=0.5,
+    )
+    with Engine(settings, ring=lambda bells: rung.extend(bell.saga_id for bell in bells)) as engine:
+        yield engine
+        assert engine.audit() == []

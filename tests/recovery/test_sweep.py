@@ -1,0 +1,235 @@
+"""The sweep: orphans are taken over under their policy, lost doorbells are rung again, nothing else is touched."""
+
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+from sagaworker.domain import walk
+from sagaworker.domain.status import RunStatus, StepStatus
+from tests.holding import TIMEOUT, advance, claimed, expire
+from tests.runner import steps
+from tests.showing import timeline
+from tests.waiting import wait_until
+
+S = "tests.runner.steps:"
+
+
+def orphan(engine, *, policy="restart", names=("steps.echo", "steps.echo"), advanced=0, **options):
+    """A saga whose worker is gone while a step was running."""
+    run = engine.start("t", list(names), recovery_policy=policy, **options)
+    hold = claimed(engine, run.id)
+    for _ in range(advanced):
+        advance(hold)
+    hold.close()
+    expire(engine, run.id)
+    return run
+
+
+def test_restart_resumes_the_same_saga_and_runs_no_completed_step_again(engine, rung):
+    run = orphan(engine, advanced=1)
+    rung.clear()
+    assert engine.sweep().restarted == 1
+    assert rung == [run.id]
+    done = engine.run(run.id)
+    assert done.status is RunStatus.COMPLETED, timeline(engine, run.id)
+    first, second = engine.list_step_results(run.id)
+    assert (first.attempts, second.attempts, second.in_doubt, second.recoveries) == (1, 2, 1, 1)
+    assert [e.outcome for e in engine.timeline(run.id).episodes] == ["orphaned", "completed"]
+
+
+def test_compensate_undoes_the_doubted_step_too(engine):
+    run = orphan(engine, policy="compensate", names=[S + "Works", S + "Works"], advanced=1)
+    steps.EFFECTS.clear()
+    assert engine.sweep().compensated == 1
+    assert engine.get(run.id).status is RunStatus.COMPENSATING
+    wait_until(lambda: engine.run(run.id).status is RunStatus.ROLLED_BACK, timeout=20, every=0.2)
+    assert steps.EFFECTS == ["undo 1 unknown last=None", "undo 0 completed last=None"]
+    assert engine.get(run.id).error_class == "orphaned"
+
+
+def test_fail_ends_the_saga_for_a_person_to_look_at(engine):
+    run = orphan(engine, policy="fail")
+    assert engine.sweep().failed == 1
+    found = engine.get(run.id)
+    assert (found.status, found.error_class) == (RunStatus.FAILED, "orphaned")
+
+
+def test_without_any_policy_the_saga_fails(engine):
+    run = orphan(engine, policy=None, actor_id="billing")
+    assert engine.sweep().failed == 1
+    assert engine.get(run.id).error_class == "orphaned"
+
+
+def test_hold_waits_for_an_operator(engine):
+    run = orphan(engine, policy="hold")
+    assert engine.sweep().held == 1
+    assert engine.get(run.id).waiting_for == "hold"
+    assert engine.run(run.id).status is RunStatus.RUNNING
+    assert engine.sweep().rung == 0
+
+
+def test_a_saga_orphaned_while_undoing_goes_on_undoing_whatever_its_policy(engine):
+    run = engine.start("t", [S + "Works", S + "Declines"], recovery_policy="fail")
+    hold = claimed(engine, run.id)
+    advance(hold)
+    hold.fail(walk.Fail(reason="x", error_class="step_failed", undo_self=False), undo_timeout=TIMEOUT)
+    hold.close()
+    expire(engine, run.id)
+    assert engine.sweep().restarted == 1
+    assert engine.run(run.id).status is RunStatus.ROLLED_BACK
+    assert engine.list_step_results(run.id)[0].compensation_recoveries == 1
+
+
+def test_a_step_that_loses_its_worker_too_often_is_undone_itself_included(engine):
+    run = orphan(engine, names=[S + "Works"], max_recoveries=1)
+    engine.sweep()
+    hold = claimed(engine, run.id)
+    hold.begin(TIMEOUT)
+    hold.close()
+    expire(engine, run.id)
+    engine.sweep()
+    wait_until(lambda: engine.run(run.id).status is RunStatus.ROLLED_BACK, timeout=20, every=0.2)
+    found = engine.get(run.id)
+    assert found.error == {"reason": "recoveries_exhausted:Works", "compensate_from_idx": 0}
+    assert engine.list_step_results(run.id)[0].status is StepStatus.COMPENSATED
+
+
+def test_an_undo_that_loses_its_worker_too_often_is_recorded_as_failed_and_the_walk_goes_on(engine):
+    run = engine.start("t", [S + "Works", S + "Works", S + "Declines"], max_recoveries=0)
+    hold = claimed(engine, run.id)
+    advance(hold)
+    advance(hold)
+    hold.fail(walk.Fail(reason="x", error_class="step_failed", undo_self=False), undo_timeout=TIMEOUT)
+    hold.close()
+    expire(engine, run.id)
+    engine.sweep()
+    done = engine.run(run.id)
+    assert done.status is RunStatus.FAILED
+    assert [str(s.status) for s in engine.list_step_results(run.id)] == ["compensated", "compensation_failed", "failed"]
+
+
+def test_an_undo_waits_until_the_late_effects_of_a_paused_worker_can_no_longer_come(engine):
+    run = orphan(engine, policy="compensate", names=[S + "Works"])
+    engine.sweep()
+    parked = engine.run(run.id)
+    assert parked.waiting_for == "quarantine"
+    row = engine.list_step_results(run.id)[0]
+    assert abs((parked.wake_at - row.quarantine_until).total_seconds()) < 0.5
+    assert row.quarantine_until - row.started_at == TIMEOUT + timedelta(seconds=0.5)
+
+
+def test_a_witnessed_death_needs_no_quarantine(engine):
+    run = engine.start("t", [S + "Works"], recovery_policy="compensate")
+    hold = claimed(engine, run.id)
+    hold.close()
+    assert engine.take_over_dead(engine.owner) == 1
+    assert engine.run(run.id).status is RunStatus.ROLLED_BACK
+    assert [e.outcome for e in engine.timeline(run.id).episodes][0] == "died"
+
+
+def test_a_dead_owner_is_taken_over_once_and_others_are_left_alone(engine):
+    run, other = engine.start("t", ["steps.echo"]), engine.start("t", ["steps.echo"])
+    claimed(engine, run.id).close()
+    dead, engine.owner = engine.owner, "00000000-0000-4000-8000-000000000001"
+    claimed(engine, other.id).close()
+    assert [engine.take_over_dead(dead), engine.take_over_dead(dead)] == [1, 0]
+    assert engine.timeline(other.id).episodes[0].ended_at is None
+    engine.take_over_dead(engine.owner)
+
+
+def test_what_was_committed_and_never_rung_is_rung_later_and_later(engine, rung):
+    run = engine.start("t", ["steps.echo"])
+    rung.clear()
+    assert engine.ring_due() == 0
+    wait_until(lambda: engine.ring_due() == 1, timeout=5)
+    assert rung == [run.id]
+    first = engine.get(run.id).wake_at
+    wait_until(lambda: engine.ring_due() == 1, timeout=5)
+    assert engine.get(run.id).wake_at > first
+
+
+def test_a_parked_retry_is_woken_when_it_is_due_and_claimed_without_a_bell(engine, rung):
+    run = engine.start("t", [S + "RetriesLater"])
+    engine.run(run.id)
+    assert engine.ring_due() == 0
+    with psycopg.connect(engine.settings.database_url, autocommit=True) as connection:
+        connection.execute("UPDATE saga_runs SET wake_at = now()")
+    rung.clear()
+    assert engine.ring_due() == 1
+    assert engine.get(run.id).waiting_for is None
+    assert rung == [run.id]
+    assert engine.run(run.id).status is RunStatus.COMPLETED
+
+
+def test_stale_after_leaves_younger_orphans_alone(engine):
+    orphan(engine)
+    assert engine.sweep(stale_after=3600).restarted == 0
+    assert engine.sweep(stale_after=timedelta(seconds=0.5)).restarted == 1
+
+
+def test_a_cancelled_orphan_is_undone_by_whoever_claims_it_next(engine):
+    run = orphan(engine, names=[S + "Works"])
+    assert engine.cancel(run.id) == "requested"
+    engine.sweep()
+    wait_until(lambda: engine.run(run.id).status is RunStatus.ROLLED_BACK, timeout=20, every=0.2)
+    assert engine.get(run.id).error_class == "cancelled"
+
+
+def test_a_cancel_of_an_unowned_saga_turns_it_round_at_once(engine, rung):
+    run = engine.start("t", [S + "Works", S + "RetriesLater"])
+    engine.run(run.id)
+    rung.clear()
+    assert engine.cancel(run.id) == "requested"
+    assert engine.get(run.id).status is RunStatus.COMPENSATING
+    assert rung == [run.id]
+    assert engine.run(run.id).status is RunStatus.ROLLED_BACK, timeline(engine, run.id)
+    assert [str(s.status) for s in engine.list_step_results(run.id)] == ["compensated", "compensated"]
+
+
+def test_a_yield_takes_back_what_was_begun_and_not_entered_and_counts_nothing(engine):
+    run = engine.start("t", ["steps.echo"])
+    hold = claimed(engine, run.id)
+    hold.yield_()
+    hold.close()
+    row = engine.list_step_results(run.id)[0]
+    assert (row.status, row.attempts, row.in_doubt, row.recoveries) == (StepStatus.PENDING, 0, 0, 0)
+    assert engine.get(run.id).recoveries == 0
+    assert engine.run(run.id).status is RunStatus.COMPLETED
+
+
+def test_a_yield_leaves_an_inherited_running_row_running_without_new_doubt(engine):
+    run = orphan(engine)
+    engine.sweep()
+    for _ in range(3):
+        hold = claimed(engine, run.id)
+        assert hold.position.row.in_doubt == 1
+        hold.yield_()
+        hold.close()
+    row = engine.list_step_results(run.id)[0]
+    assert (row.status, row.attempts, row.in_doubt, row.recoveries) == (StepStatus.RUNNING, 1, 1, 1)
+    assert engine.run(run.id).status is RunStatus.COMPLETED
+
+
+def test_a_step_missing_on_this_worker_strands_only_its_own_saga(engine):
+    run, other = engine.start("t", ["steps.echo"]), engine.start("t", ["steps.echo"])
+    with psycopg.connect(engine.settings.database_url, autocommit=True) as connection:
+        connection.execute("UPDATE saga_runs SET step_modules = '[\"steps.gone\"]' WHERE id = %s", (run.id,))
+    from sagaworker.runner import HostPlace
+
+    end = engine.run_episode(run.id, place=HostPlace())
+    assert (end.outcome, end.status) == ("unrunnable", RunStatus.PENDING)
+    assert "steps.gone" in end.reason
+    assert engine.run(other.id).status is RunStatus.COMPLETED
+    engine.cancel(run.id)
+
+
+@pytest.mark.parametrize("count", [450])
+def test_a_mass_death_is_taken_over_in_bounded_batches(engine, count):
+    runs = engine.start_many([{"kind": "t", "steps": ["steps.echo"]} for _ in range(count)])
+    for run in runs:
+        claimed(engine, run.id).close()
+    with psycopg.connect(engine.settings.database_url, autocommit=True) as connection:
+        connection.execute("UPDATE episodes SET lease_until = now() - interval '1 second'")
+    assert engine.sweep().restarted == count
+    assert engine.sweep().restarted == 0
