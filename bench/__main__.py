@@ -50,7 +50,7 @@ def _measure(server: Server, report: Report, options: argparse.Namespace) -> Non
             case "many":
                 ours.measure_start_many(server, report, rounds=3)
             case "long":
-                ours.measure_long_saga(server, report, sagas=3)
+                ours.measure_long_saga(server, report, sagas=5)
             case _:
                 history.measure(server, report, many=options.history, rounds=options.rounds, sagas=20)
 

@@ -13,7 +13,7 @@ from statistics import median
 import psycopg
 from psycopg import sql
 
-from bench.ours import TRIVIAL, opened
+from bench.ours import TRIVIAL, must_equal, opened
 from bench.report import Report, Target, of_rounds
 from bench.server import Server, say
 from bench.steps import stamped
@@ -89,7 +89,7 @@ def _round(engine: Engine, url: str, costs: Costs, sagas: int) -> None:
         run = engine.start("bench", ["bench.steps.stamped"] * STEPS)
         stamped.entered.clear()
         began = time.perf_counter()
-        engine.run(run.id)
+        must_equal(f"status of saga {run.id}", engine.run(run.id).status, "completed")
         claims.append(stamped.entered[0] - began)
         gaps += [after - before for before, after in zip(stamped.entered, stamped.entered[1:], strict=False)]
     costs.claim.append(median(claims) * 1000)
@@ -110,9 +110,7 @@ def _swept(engine: Engine, *, expected: int) -> float:
     began = time.perf_counter()
     result = engine.sweep()
     seconds = time.perf_counter() - began
-    if result.rung != expected:
-        message = f"the sweep must ring {expected} sagas, got {result}"
-        raise RuntimeError(message)
+    must_equal("doorbells rung by the sweep", result.rung, expected)
     return seconds
 
 
@@ -128,6 +126,8 @@ def _fill(engine: Engine, url: str, count: int) -> None:
             say(f"finished sagas: {last:,} of {count:,}")
             for table, id_column in TABLES.items():
                 connection.execute(_copies(connection, table, id_column), (first, last, str(template.id)))
+        found = connection.execute("SELECT count(*) FROM saga_runs WHERE status = 'completed'").fetchone()
+        must_equal("finished sagas", found, (count + 1,))
 
 
 def _copies(connection: psycopg.Connection, table: str, id_column: str) -> sql.Composed:

@@ -17,7 +17,7 @@ PINS = ROOT / "bench" / "peers.txt"
 ENVIRONMENT = ROOT / ".bench-venv"
 
 
-class NotRun(Exception):  # noqa: N818 - it is an answer, not a fault: the report prints it as the row's note
+class NotRun(Exception):
     """A peer could not be measured; the text says why."""
 
 

@@ -147,7 +147,7 @@ def _coloured(verdict: str) -> str:
 
 def _figure(value: float) -> str:
     magnitude = abs(value)
-    return f"{value:,.0f}" if magnitude >= 100 else f"{value:.1f}" if magnitude >= 10 else f"{value:.2f}"  # noqa: PLR2004
+    return f"{value:,.0f}" if magnitude >= 100 else f"{value:.1f}" if magnitude >= 10 else f"{value:.2f}"
 
 
 def _caption(circumstances: dict[str, str]) -> str:

@@ -57,7 +57,14 @@ class Server:
 
     def settings(self) -> dict[str, str]:
         """What matters of the server's configuration; refuses one that would not keep what it committed."""
-        names = "server_version fsync synchronous_commit full_page_writes wal_sync_method shared_buffers".split()
+        names = [
+            "server_version",
+            "fsync",
+            "synchronous_commit",
+            "full_page_writes",
+            "wal_sync_method",
+            "shared_buffers",
+        ]
         rows = self._admin.execute("SELECT name, setting FROM pg_settings WHERE name = ANY(%s)", (names,)).fetchall()
         found: dict[str, str] = dict(rows)
         if found["fsync"] != "on" or found["synchronous_commit"] != "on":
