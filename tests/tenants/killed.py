@@ -2,15 +2,17 @@
 
     python -m tests.tenants.killed
 
-Reads one JSON object a line: step, member, state, point. The points are numbered from 0: one while a statement is with
-the server, unless it is a SELECT, and one when its answer is there; null never kills. Answers "killed", "finished" or the error. A child by fork, because an
-interpreter for each of some hundred points would take a minute; in a process of its own, because pytest has threads.
+Reads one JSON object a line: step, member, state, point. Points are numbered from 0, two for each statement that does
+something: while it is with the server, and when its answer is there. Null never kills. Answers "killed", "finished" or
+the error. A child by fork, because an interpreter for each of some hundred points would take a minute; in a process of
+its own, because pytest has threads.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -54,7 +56,11 @@ class Killer:
 def killer() -> Iterator[Killer]:
     root = Path(__file__).parents[2]
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.tenants.killed"], cwd=root, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-m", "tests.tenants.killed"],
+        cwd=root,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
     with process:
         yield Killer(process)
@@ -70,15 +76,17 @@ def _arm(point: int) -> None:
 
     def noted(self: Any, query: Any, *args: Any, **options: Any) -> Any:
         nonlocal reading
-        reading = isinstance(query, str) and query.startswith("SELECT")
+        reading = isinstance(query, str) and query.startswith("SELECT") and not re.search("pg_terminate|_lock", query)
         try:
             return execute(self, query, *args, **options)
         finally:
             reading = False
 
     def wait(self: Any, gen: Any, *args: Any, **options: Any) -> Any:
-        # To die while the server reads is the same as to die before that.
-        if not reading and next(numbers) == point:
+        if reading:
+            # To die around a mere look is to die after the write before it.
+            return exchange(self, gen, *args, **options)
+        if next(numbers) == point:
             next(gen, None)  # Returns when the statement is sent and there is only the answer to wait for.
             os.kill(os.getpid(), signal.SIGKILL)
         answer = exchange(self, gen, *args, **options)

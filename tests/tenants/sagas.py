@@ -41,7 +41,9 @@ class Saga:
     def execute(self, step: str, *, fence: int | None = None, deadline: datetime | None = None) -> dict[str, Any]:
         """Run the step; what it put out is kept for the later ones and returned."""
         arguments = self.arguments(step) | ({} if fence is None else {"fence": fence})
-        put_out = dict(member(step, "execute")(SagaState(**arguments, deadline=deadline)).outputs)
+        act = member(step, "execute")
+        assert act is not None
+        put_out = dict(act(SagaState(**arguments, deadline=deadline)).outputs)
         self.outputs |= put_out
         return put_out
 
@@ -61,6 +63,7 @@ class Saga:
 
 
 def member(step: str, name: str) -> Callable[[SagaState], Any] | None:
+    """A member of the step's module, or None when it has none of that name."""
     return getattr(importlib.import_module(step), name, None)
 
 
@@ -77,25 +80,25 @@ class World:
     schemas: tuple[tuple[Any, ...], ...]
 
 
-def world(url: str, *tenants: str) -> World:
+def world(admin: psycopg.Connection[Any], *tenants: str) -> World:
     """Look at the roles, databases and schemas of these tenants, attics included."""
     names = [f"tenant_{tenant}" for tenant in tenants]
     both = [*names, *(f"attic_{name}" for name in names)]
-    with psycopg.connect(url, autocommit=True) as admin:
-        roles = admin.execute(
-            "SELECT rolname, rolcanlogin, rolpassword IS NOT NULL, shobj_description(oid, 'pg_authid') FROM pg_authid"
-            " WHERE rolname = ANY (%s) ORDER BY 1", [names]
-        ).fetchall()  # fmt: skip
-        databases = admin.execute(
-            "SELECT datname, datdba::regrole::text, datacl::text, datconnlimit FROM pg_database"
-            " WHERE datname = ANY (%s) ORDER BY 1", [both]
-        ).fetchall()  # fmt: skip
-    schemas = [row for database in databases if database[3] != -2 for row in _schemas(url, database[0])]
+    roles = admin.execute(
+        "SELECT rolname, rolcanlogin, rolpassword IS NOT NULL, shobj_description(oid, 'pg_authid') FROM pg_authid"
+        " WHERE rolname = ANY (%s) ORDER BY 1", [names]
+    ).fetchall()  # fmt: skip
+    databases = admin.execute(
+        "SELECT datname, datdba::regrole::text, datacl::text, datconnlimit FROM pg_database"
+        " WHERE datname = ANY (%s) ORDER BY 1", [both]
+    ).fetchall()  # fmt: skip
+    schemas = [row for database in databases if database[3] != -2 for row in _schemas(admin, database[0])]
     return World(tuple(_bare(*row) for row in roles), tuple(databases), tuple(schemas))
 
 
-def _schemas(url: str, database: str) -> list[tuple[Any, ...]]:
-    with psycopg.connect(url, dbname=database, autocommit=True) as inside:
+def _schemas(admin: psycopg.Connection[Any], database: str) -> list[tuple[Any, ...]]:
+    parameters: dict[str, Any] = {**admin.info.get_parameters(), "password": admin.info.password, "dbname": database}
+    with psycopg.connect(**parameters, autocommit=True) as inside:
         return inside.execute(
             "SELECT current_database(), nspname, nspowner::regrole::text, nspacl::text FROM pg_namespace"
             " WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema' ORDER BY 2"
@@ -112,12 +115,11 @@ def _bare(name: str, login: bool, password: bool, comment: str | None) -> tuple[
 NOTHING = World((), (), ())
 
 
-def sweep_away(url: str) -> None:
+def sweep_away(admin: psycopg.Connection[Any]) -> None:
     """Drop every tenant, whoever made it."""
-    with psycopg.connect(url, autocommit=True) as admin:
-        for kind, query in (
-            ("DROP DATABASE {} WITH (FORCE)", "SELECT datname FROM pg_database WHERE datname ~ '^(attic_)?tenant_'"),
-            ("DROP ROLE {}", "SELECT rolname FROM pg_roles WHERE rolname ~ '^tenant_'"),
-        ):
-            for (name,) in admin.execute(query).fetchall():  # type: ignore[arg-type] # a literal, chosen above
-                admin.execute(sql.SQL(kind).format(sql.Identifier(name)))  # type: ignore[arg-type]
+    for kind, query in (
+        ("DROP DATABASE {} WITH (FORCE)", "SELECT datname FROM pg_database WHERE datname ~ '^(attic_)?tenant_'"),
+        ("DROP ROLE {}", "SELECT rolname FROM pg_roles WHERE rolname ~ '^tenant_'"),
+    ):
+        for (name,) in admin.execute(query).fetchall():
+            admin.execute(sql.SQL(kind).format(sql.Identifier(name)))
