@@ -8,46 +8,16 @@ from __future__ import annotations
 
 import itertools
 import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import psycopg
 import pytest
-import redis
-from psycopg import sql
 
 from sagaworker.embedded import EmbeddedPostgres, EmbeddedValkey
 from sagaworker.ledger.migrate import migrate
-
-
-@dataclass(frozen=True)
-class DatabaseServer:
-    """A server on which tests make databases of their own; `url` names any database of it."""
-
-    url: str = field(repr=False)
-
-    def create(self, *, template: str = "template0") -> str:
-        """Make a database, a copy of `template`; returns its name."""
-        name = f"sagaworker_test_{secrets.token_hex(6)}"
-        self._run(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
-        return name
-
-    def drop(self, name: str) -> None:
-        """Remove it, ending the connections that are left."""
-        self._run(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
-
-    def url_of(self, name: str) -> str:
-        return urlsplit(self.url)._replace(path=f"/{name}").geturl()
-
-    def _run(self, statement: sql.Composed) -> None:
-        # A connection for each: the server may have been killed by the test between two.
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute(statement)
+from tests.servers import DatabaseServer, empty_broker
 
 
 @pytest.fixture(scope="session")
@@ -115,13 +85,7 @@ def broker_numbers() -> Iterator[int]:
 
 @pytest.fixture
 def broker_url(request: pytest.FixtureRequest, broker_numbers: Iterator[int]) -> Iterator[str]:
-    """An empty database of the broker for this test alone, emptied after it. Never one in which something was."""
+    """An empty database of the broker for this test alone."""
     server = os.environ.get("SAGAWORKER_BROKER_URL") or request.getfixturevalue("valkey").url
-    for number in itertools.islice(broker_numbers, 15):
-        url = urlsplit(server)._replace(path=f"/{number}").geturl()
-        with redis.Redis.from_url(url) as client:
-            if client.dbsize() == 0:
-                yield url
-                client.flushdb()
-                return
-    pytest.fail("the broker must have an empty database from 1 to 15 for a test, got none; empty one of them")
+    with empty_broker(server, itertools.islice(broker_numbers, 15)) as url:
+        yield url

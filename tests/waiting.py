@@ -1,4 +1,4 @@
-"""Wait until something is so. Tests never sleep for a fixed time: too short fails at random, too long is paid always."""
+"""Wait until something is so. Tests never sleep for a fixed time: too short fails at random, too long costs always."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ def wait_until(condition: Callable[[], T], *, timeout: float = 10.0, every: floa
     deadline = time.monotonic() + timeout
     while not (answer := condition()):
         if time.monotonic() > deadline:
-            raise AssertionError(f"{what or getattr(condition, '__name__', 'it')} must be so within {timeout:g} s, got {answer!r}")
+            raise AssertionError(
+                f"{what or getattr(condition, '__name__', 'it')} must be so within {timeout:g} s, got {answer!r}"
+            )
         time.sleep(every)
     return answer

@@ -57,7 +57,7 @@ def _working_below(folder: Path) -> list[psutil.Process]:
 
 @pytest.fixture(scope="session")
 def home() -> Iterator[Path]:
-    """A folder of services in which PostgreSQL was started once, for tests of all but that; each starts it and stops it."""
+    """A folder of services in which PostgreSQL was started once; each test that shares it starts and stops it."""
     made = _open_folder()
     with EmbeddedPostgres(made / "postgres"):
         pass
@@ -71,14 +71,19 @@ def pg(home: Path) -> Path:
     return home / "postgres"
 
 
+def with_our_packages() -> dict[str, str]:
+    """An environment in which a Python started in any folder finds this checkout."""
+    places = [str(Path(sagaworker.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
+
+
 class Owner:
     """A process that owns servers in a folder."""
 
     def __init__(self, folder: Path, *, account: Account | None = None, python: str = sys.executable) -> None:
         who = [str(account.uid), str(account.gid), python] if account else []
-        env = {**os.environ, "PYTHONPATH": str(Path(sagaworker.__file__).parents[1])}
         self.process = subprocess.Popen(
-            [sys.executable, str(_OWNER), str(folder), *who], env=env, cwd="/",
+            [sys.executable, str(_OWNER), str(folder), *who], env=with_our_packages(), cwd="/",
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 
@@ -112,7 +117,7 @@ def own(folder: Path) -> Iterator[Callable[..., Owner]]:
 
 @pytest.fixture
 def ordinary_user(folder: Path) -> dict[str, Any]:
-    """Options that make an owner an ordinary user: ourselves, or nobody when we are root, with the folder made theirs."""
+    """Options that make an owner an ordinary user: ourselves; nobody when we are root, who get the folder."""
     if os.geteuid() != 0:
         return {}
     nobody = pwd.getpwnam("nobody")

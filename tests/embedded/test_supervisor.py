@@ -12,15 +12,13 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
-from pathlib import Path
 
 import psutil
 import pytest
 from rich.console import Console
 
-import sagaworker
 from sagaworker.embedded import Process, Supervisor, coloured_output
-from tests.embedded.conftest import gone, wait_gone
+from tests.embedded.conftest import gone, wait_gone, with_our_packages
 from tests.embedded.supervised import CHILD
 from tests.waiting import wait_until
 
@@ -153,10 +151,11 @@ def test_lines_are_shown_after_the_name_of_their_process_and_as_they_are() -> No
 @pytest.fixture
 def supervised() -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
     """A supervisor in a process of its own, and the processes it keeps."""
-    env = {**os.environ, "PYTHONPATH": str(Path(sagaworker.__file__).parents[1])}
     argv = [sys.executable, "-m", "tests.embedded.supervised"]
     with ExitStack() as cleanup:
-        process = cleanup.enter_context(subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, text=True))
+        process = cleanup.enter_context(
+            subprocess.Popen(argv, env=with_our_packages(), stdout=subprocess.PIPE, text=True)
+        )
         cleanup.callback(process.kill)
         assert process.stdout is not None
         yield process, [int(process.stdout.readline().split()[2]) for _ in range(2)]
