@@ -1,0 +1,167 @@
+"""Everything on an app: tasks, routes, queues, beat entries, and what a worker needs around its pool."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from typing import Any
+from urllib.parse import urlsplit
+
+from billiard.process import current_process
+from celery import Celery, bootsteps, signals
+from celery.app.amqp import Queues
+from celery.exceptions import ImproperlyConfigured
+from kombu.entity import Exchange, Queue
+
+from sagaworker.celery import naming, tasks
+from sagaworker.celery.beat import schedule
+from sagaworker.celery.process import Process
+from sagaworker.celery.witness import Witness
+from sagaworker.doorbell import direct_queue
+from sagaworker.engine import Engine
+from sagaworker.settings import Settings
+
+log = logging.getLogger(__name__)
+
+CELERYS_CONSUMER = "celery.worker.consumer:Consumer"
+LOOPBACK = ("localhost", "127.0.0.1", "::1", None)
+
+
+class Installation:
+    """What `install` put on an app."""
+
+    def __init__(self, app: Celery, settings: Settings) -> None:
+        self._app = app
+        self._process = Process(app, settings)
+        self._witness = Witness(self._bury)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of this process; it rings through the app's broker."""
+        return self._process.engine
+
+    def _bury(self, owner: str) -> int:
+        # The engine of main is made for the first death, by the witness; until then main has none.
+        return self._process.engine.take_over_dead(owner)
+
+    def place(self) -> None:
+        """Put everything on the app, now and again whenever its configuration is loaded anew."""
+        tasks.register(self._app, self._process)
+        self._app.steps["worker"].add(_surroundings(self._process, self._witness))
+        self._app.on_after_configure.connect(self._configure, weak=False)
+        if self._app.configured:
+            self._configure(self._app)
+        signals.worker_process_init.connect(self._child_began, weak=False)
+        signals.worker_shutting_down.connect(self._stopping, weak=False)
+        signals.worker_ready.connect(self._ready, weak=False)
+
+    def _configure(self, sender: Celery, **_: Any) -> None:
+        conf = sender.conf
+        ours = {naming.RUN_SAGA: {"queue": naming.SAGAS}, "sagaworker.*": {"queue": naming.CONTROL}}
+        theirs = conf.task_routes or ()
+        if ours not in (theirs if isinstance(theirs, (list, tuple)) else ()):
+            conf.task_routes = [ours, *(theirs if isinstance(theirs, (list, tuple)) else [theirs])]
+        conf.task_queues = _with_ours(conf)
+        conf.beat_schedule = {**schedule(self._process.settings), **conf.beat_schedule}
+        if conf.worker_consumer == CELERYS_CONSUMER:
+            conf.worker_consumer = "sagaworker.celery.consumer:SafeConsumer"
+
+    def _child_began(self, **_: Any) -> None:
+        # The solo pool sends this signal from main, where nothing was forked.
+        if not _is_main():
+            self._witness.report(self._process.born())
+
+    def _stopping(self, **_: Any) -> None:
+        self._process.stop.set()
+
+    def _ready(self, sender: Any, **_: Any) -> None:
+        """Look at once for what was left behind, rather than at beat's next tick."""
+        if sender.app is not self._app:
+            return
+        try:
+            self._app.send_task(naming.SWEEP_ORPHANS, expires=60, retry=False)
+        except Exception as exc:  # noqa: BLE001 - beat sends it anyway
+            log.warning("first sweep not sent: %s", exc)
+
+
+def install(app: Celery, *, settings: Settings | None = None, **overrides: Any) -> Installation:
+    """Put sagas on an app; call it once, where the app is made, in every process that uses the app.
+
+    `settings`, else the SAGAWORKER_ variables, then keyword overrides (`lease=10`, `step_packages="shop.steps"`). The
+    app keeps its broker, queues, routes and schedule; ours are added. A worker without `-Q` consumes `sagas` and
+    `control` besides what it consumed before.
+
+    Raises:
+        InvalidSetting: a setting is unknown or illegal.
+    """
+    settings = (settings or Settings.from_env()).replace(**overrides)
+    installation = Installation(app, settings)
+    installation.place()
+    return installation
+
+
+def _with_ours(conf: Any) -> list[Queue]:
+    """The app's queues and ours; the app's default queue where it named none, as Celery would make it."""
+    given = conf.task_queues
+    if given is None:
+        name = conf.task_default_queue
+        exchange = Exchange(conf.task_default_exchange or name, conf.task_default_exchange_type)  # type: ignore[no-untyped-call]
+        given = [Queue(name, exchange, routing_key=conf.task_default_routing_key or name)]  # type: ignore[no-untyped-call]
+    elif isinstance(given, dict):
+        given = list(Queues(given).values())
+    names = {queue.name for queue in given}
+    return [*given, *(direct_queue(name) for name in (naming.SAGAS, naming.CONTROL) if name not in names)]
+
+
+def _is_main() -> bool:
+    return bool(current_process().name == "MainProcess")
+
+
+def _surroundings(process: Process, witness: Witness) -> type[bootsteps.StartStopStep]:
+    """The worker's bootstep: Celery makes the instance, so what it works with is bound here."""
+
+    class Surroundings(bootsteps.StartStopStep):
+        """Around the pool: prepares before the first fork, watches after it, and says stop before the pool ends."""
+
+        requires = ("celery.worker.components:Pool",)
+
+        def __init__(self, parent: Any, **kwargs: Any) -> None:
+            super().__init__(parent, **kwargs)
+            _refuse_green(parent)
+            _warn_about(parent.app)
+            process.stop.clear()
+            self._forks = "prefork" in parent.pool_cls.__module__
+            if self._forks:
+                witness.prepare()
+
+        def start(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
+            if self._forks:
+                witness.watch()
+
+        def stop(self, parent: Any) -> None:  # noqa: ARG002
+            """Before the pool is joined: also for the stops that are no signals (remote shutdown, an error in main)."""
+            process.stop.set()
+
+        def terminate(self, parent: Any) -> None:
+            self.stop(parent)
+
+    return Surroundings
+
+
+def _refuse_green(worker: Any) -> None:
+    module = worker.pool_cls.__module__
+    ours = {naming.SAGAS, naming.CONTROL} & set(worker.app.amqp.queues.consume_from)
+    if ours and any(name in module for name in ("gevent", "eventlet")):
+        raise ImproperlyConfigured(
+            f"pool of a worker that consumes {' and '.join(sorted(ours))} must be prefork, threads or solo, got {module}\n"
+            "a step that computes would stop the heartbeat of all others; start a worker of its own: -P prefork -Q sagas"
+        )
+
+
+def _warn_about(app: Celery) -> None:
+    url = urlsplit(app.connection_for_write().as_uri())
+    if url.scheme in ("redis", "valkey", "amqp") and url.hostname not in LOOPBACK:
+        log.warning("broker %s is on another host and not encrypted: use %ss://", url.hostname, url.scheme)
+    for name, task in app.tasks.items():
+        if inspect.iscoroutinefunction(inspect.unwrap(task.run)):
+            log.error("task %s must not be `async def`: Celery would report success without running it", name)

@@ -1,0 +1,69 @@
+"""The polite stop: a worker that must stop finishes the running step, yields its sagas and goes.
+
+Celery's ways of stopping a pool child all come down to SIGTERM, which raises SystemExit at any bytecode: inside a step,
+or inside the ledger. So while a saga is walked the signal is only noted.
+"""
+
+from __future__ import annotations
+
+import mmap
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+NOTED = (signal.SIGTERM, signal.SIGQUIT)  # with REMAP_SIGTERM=SIGQUIT Celery sends that one
+
+
+class StopFlag:
+    """One byte that a worker's main process shares with all children it forks.
+
+    Shared memory without a lock: a child that is killed while it looks cannot stop the others. Under the start method
+    `spawn` it is not shared; there the children learn of a stop by their signals only.
+    """
+
+    def __init__(self) -> None:
+        self._byte = mmap.mmap(-1, 1)
+
+    @property
+    def is_set(self) -> bool:
+        return self._byte[0] != 0
+
+    def set(self) -> None:
+        """From now on nothing is begun. Safe in a signal handler."""
+        self._byte[0] = 1
+
+    def clear(self) -> None:
+        """A new worker starts in this process."""
+        self._byte[0] = 0
+
+
+class TermNotice:
+    """In the main thread of a pool child: note the terminating signals during a walk, and honour them after it."""
+
+    def __init__(self, stop: StopFlag) -> None:
+        self._stop = stop
+        self._signum: int | None = None
+
+    @property
+    def was_given(self) -> bool:
+        return self._signum is not None
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Within, the signals set `was_given`. Afterwards Celery's own handler gets what came.
+
+        When the whole worker stops nothing is repeated: main ends its children by closing the pool, and the task can
+        still report its result.
+        """
+        previous = {signum: signal.signal(signum, self._note) for signum in NOTED}
+        try:
+            yield
+        finally:
+            for signum, handler in previous.items():
+                signal.signal(signum, handler)
+        if self._signum is not None and not self._stop.is_set:
+            signal.raise_signal(self._signum)
+
+    def _note(self, signum: int, _frame: FrameType | None) -> None:
+        self._signum = signum

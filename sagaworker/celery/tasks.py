@@ -1,0 +1,94 @@
+"""The tasks, by the names of the contract. Each is one call of the engine: what they guarantee is said there."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from dataclasses import asdict
+from typing import Any
+
+from celery import Celery, Task
+
+from sagaworker.celery import naming
+from sagaworker.celery.process import Process
+from sagaworker.errors import InvalidInput, SagaworkerError
+
+
+class SagaTask(Task):
+    """Single attempt, refuses wrong arguments with one sentence, and never logs a refusal as a fault."""
+
+    acks_late = False
+    reject_on_worker_lost = False
+    max_retries = 0
+    ignore_result = True
+    serializer = "json"
+    throws = (SagaworkerError,)  # Celery logs these without a traceback
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            inspect.signature(self.run).bind(*args, **kwargs)
+        except TypeError as exc:
+            raise InvalidInput(
+                f"arguments of {self.name} must match {inspect.signature(self.run)}, got: {exc}"
+            ) from None
+        return self.run(*args, **kwargs)
+
+
+def register(app: Celery, process: Process) -> None:
+    """Define the tasks on the app."""
+
+    @app.task(name=naming.RUN_SAGA, base=SagaTask, bind=True)
+    def run_saga(self: Task, saga_id: str) -> str:
+        end = process.run_episode(saga_id, task_id=self.request.id, hostname=self.request.hostname)
+        return f"{end.outcome}: {end.reason}" if end.reason else end.outcome
+
+    @app.task(name=naming.START_SAGA, base=SagaTask, bind=True, ignore_result=False)
+    def start_saga(
+        self: Task,
+        kind: str,
+        step_modules: list[Any] | None = None,
+        inputs: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> str:
+        if step_modules is None:
+            raise InvalidInput("step_modules must be a list of steps, got none", "kinds have no definitions yet")
+        for name in sorted({"wait", "connection"} & options.keys()):
+            raise InvalidInput(f"option {name!r} must not be given to a task, got it", "it is for callers in Python")
+        # A message that is delivered twice carries the same task id: it starts nothing twice.
+        key = options.pop("key", None) or f"task:{self.request.id}"
+        return process.engine.start(kind, step_modules, inputs=inputs, key=key, **options).id
+
+    @app.task(name=naming.CANCEL_SAGA, base=SagaTask)
+    def cancel_saga(saga_id: str, reason: str | None = None) -> str:
+        return process.engine.cancel(saga_id, reason)
+
+    @app.task(name=naming.SWEEP_ORPHANS, base=SagaTask)
+    def sweep_orphans() -> dict[str, int]:
+        return asdict(process.engine.sweep())
+
+    @app.task(name=naming.WAKE_DUE, base=SagaTask)
+    def wake_due() -> int:
+        return process.engine.ring_due()
+
+    _register_reads(app, process)
+
+
+def _register_reads(app: Celery, process: Process) -> None:
+    """Reads return JSON: they are of use to clients of an app that has a result backend."""
+
+    @app.task(name=naming.GET_SAGA, base=SagaTask, ignore_result=False)
+    def get_saga(saga_id: str) -> Any:
+        return _json(process.engine.get(saga_id))
+
+    @app.task(name=naming.LIST_SAGAS, base=SagaTask, ignore_result=False)
+    def list_sagas(**filters: Any) -> Any:
+        return [_json(run) for run in process.engine.list(**filters)]
+
+    @app.task(name=naming.LIST_STEP_RESULTS, base=SagaTask, ignore_result=False)
+    def list_step_results(saga_id: str) -> Any:
+        return [_json(row) for row in process.engine.list_step_results(saga_id)]
+
+
+def _json(record: Any) -> Any:
+    """A record as plain JSON; instants in ISO 8601."""
+    return json.loads(json.dumps(asdict(record), default=lambda value: value.isoformat()))
