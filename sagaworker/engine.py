@@ -19,7 +19,7 @@ from sagaworker.domain.values import Json, checked_object
 from sagaworker.errors import InvalidInput, InvalidSetting, KeyConflict, SagaNotFound, WaitTimeout
 from sagaworker.failpoints import Failpoints
 from sagaworker.heartbeat import Heartbeat
-from sagaworker.ledger import migrate
+from sagaworker.ledger import audit, migrate
 from sagaworker.ledger.connection import Database
 from sagaworker.ledger.hold import Periods
 from sagaworker.ledger.joining import Joined, join

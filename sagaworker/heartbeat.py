@@ -86,8 +86,10 @@ class Heartbeat:
         sent_at = time.monotonic()
         still_held = self._ledger.extend(list(held), connection)
         for identity, lease in held.items():
-            if identity in still_held:
-                lease.extended(sent_at)
-                lease.cancel_requested = still_held[identity]
-            else:
+            beat = still_held.get(identity)
+            if beat is None:
                 lease.is_fenced = True
+                continue
+            lease.cancel_requested = beat.cancel_requested
+            if beat.is_extended:
+                lease.extended(sent_at)

@@ -126,7 +126,7 @@ _UP = (
       type text NOT NULL,
       step_idx integer,
       data jsonb NOT NULL,
-      created_at timestamptz NOT NULL DEFAULT now(),
+      created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
       PRIMARY KEY (saga_id, seq)
     )
     """,
@@ -140,7 +140,7 @@ _UP = (
       task_id text,
       lease_until timestamptz NOT NULL,
       lease_cap timestamptz,
-      started_at timestamptz NOT NULL DEFAULT now(),
+      started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
       ended_at timestamptz,
       outcome text,
       PRIMARY KEY (saga_id, fence),

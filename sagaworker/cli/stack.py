@@ -10,7 +10,6 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 
 from sagaworker.embedded import Process
 from sagaworker.embedded.folder import port_is_free
@@ -20,8 +19,6 @@ FLOWER_PORT = 5555
 _CELERY = (sys.executable, "-m", "celery", "-A", "sagaworker.celery_app")
 _FIRST_FREE, _LAST_FREE = 5556, 5755
 _STOP = timedelta(seconds=20)
-# A worker finishes the steps it is in; a step has its own time-out.
-_WORKER_STOP = timedelta(seconds=320)
 
 
 class NotReady(SagaworkerError):
@@ -38,13 +35,16 @@ class NotReady(SagaworkerError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
-    """What to run: on which servers (`env`), with how many pool children, and where Flower listens."""
+    """What to run: on which servers (`env`), with how many pool children, and where Flower listens.
+
+    `worker_stop` is how long the worker may take to finish the steps it is in when it is asked to stop.
+    """
 
     env: Mapping[str, str]
-    folder: Path
     concurrency: int
     flower_port: int
     worker_name: str
+    worker_stop: timedelta = timedelta(seconds=320)  # a step's own time-out is 300 s unless it says otherwise
 
     @property
     def flower_url(self) -> str:
@@ -52,12 +52,12 @@ class Stack:
 
     def processes(self) -> list[Process]:
         """In the order in which they are to be stopped: nothing new first, then what works, then what looks on."""
-        beat = ("beat", "--loglevel=INFO", "--pidfile=", f"--schedule={self.folder / 'beat-schedule'}")
+        beat = ("beat", "--loglevel=INFO", "--pidfile=")
         worker = ("worker", "--loglevel=INFO", f"--concurrency={self.concurrency}", f"--hostname={self.worker_name}")
         flower = ("flower", f"--port={self.flower_port}", "--address=127.0.0.1")
         return [
             Process(name="beat", argv=[*_CELERY, *beat], env=self.env, grace=_STOP),
-            Process(name="worker", argv=[*_CELERY, *worker], env=self.env, grace=_WORKER_STOP),
+            Process(name="worker", argv=[*_CELERY, *worker], env=self.env, grace=self.worker_stop),
             Process(name="flower", argv=[*_CELERY, *flower], env=self.env, grace=_STOP),
         ]
 

@@ -42,7 +42,6 @@ def up(*, concurrency: int | None, port: int, as_json: bool) -> None:
         prepare(services.env)
         stack = Stack(
             env=services.env,
-            folder=services.folder,
             concurrency=concurrency or max(2, os.cpu_count() or 2),
             flower_port=flower_port(port),
             worker_name=f"up-{os.getpid()}@%h",

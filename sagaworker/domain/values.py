@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import TypeAlias, cast
 
 from sagaworker.errors import InvalidInput
@@ -72,9 +73,25 @@ def encoded(value: Json) -> str:
 
 
 def canonical_hash(value: Json) -> str:
-    """SHA-256 of the text with sorted keys: equal values, equal hash."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False, sort_keys=True)
+    """SHA-256 of the text with sorted keys: equal values, equal hash, before and after a stay in jsonb.
+
+    jsonb keeps numbers as decimals: 1e22 comes back as an integer and -0.0 as 0.0, so whole floats are hashed as the
+    integer that their shortest decimal text names.
+    """
+    text = json.dumps(_plain_numbers(value), separators=(",", ":"), allow_nan=False, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain_numbers(value: Json) -> Json:
+    match value:
+        case float():
+            return int(Decimal(repr(value))) if value.is_integer() else value
+        case list():
+            return [_plain_numbers(item) for item in value]
+        case dict():
+            return {name: _plain_numbers(item) for name, item in value.items()}
+        case _:
+            return value
 
 
 def copy(value: Json) -> Json:

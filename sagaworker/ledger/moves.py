@@ -95,6 +95,14 @@ class Orphan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Beat:
+    """What a heartbeat learned of one hold. Not extended: its attempt has outlived its deadline and grace."""
+
+    is_extended: bool
+    cancel_requested: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TakenOver:
     """One takeover that happened: under which policy, and the doorbell to ring when it may run."""
 
@@ -305,8 +313,8 @@ class Ledger:
         with self.database.checkout() as connection:
             return [_doorbell(row) for row in execute(connection, "ring_due", parameters)]
 
-    def extend(self, held: Sequence[tuple[str, int]], connection: Connection) -> dict[tuple[str, int], bool]:
-        """Extend leases. {(saga_id, fence): cancel requested} of those still held; the others are fenced."""
+    def extend(self, held: Sequence[tuple[str, int]], connection: Connection) -> dict[tuple[str, int], Beat]:
+        """Extend leases. What comes back, by (saga_id, fence), is still held; the others are fenced."""
         ordered = sorted(held)
         parameters = {
             "saga_ids": [saga_id for saga_id, _ in ordered],
@@ -315,7 +323,12 @@ class Ledger:
             "grace": self.periods.grace,
         }
         rows = execute(connection, "heartbeat", parameters)
-        return {(row["saga_id"], row["fence"]): row["cancel_requested"] for row in rows}
+        return {
+            (row["saga_id"], row["fence"]): Beat(
+                is_extended=row["is_extended"], cancel_requested=row["cancel_requested"]
+            )
+            for row in rows
+        }
 
     def _retried(self, name: str, parameters: dict[str, Any]) -> list[DictRow]:
         """Run a statement that may be sent twice without harm; once more on a fresh connection when one was stale."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, DateTime, Integer, MetaData, SmallInteger, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, DateTime, Integer, MetaData, SmallInteger, Table, Text, text
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 
 metadata = MetaData()
@@ -53,7 +53,7 @@ saga_runs = Table(
     Column("source_env", Text),
     Column("deadline_at", _INSTANT),
     Column("protocol_version", SmallInteger, nullable=False, server_default="1"),
-    Column("inserted_at", _INSTANT, nullable=False, server_default="now()"),
+    Column("inserted_at", _INSTANT, nullable=False, server_default=text("now()")),
     Column("started_at", _INSTANT),
     Column("completed_at", _INSTANT),
     Column("archived_at", _INSTANT),
@@ -92,7 +92,7 @@ saga_events = Table(
     Column("type", Text, nullable=False),
     Column("step_idx", Integer),
     Column("data", JSONB, nullable=False),
-    Column("created_at", _INSTANT, nullable=False, server_default="now()"),
+    Column("created_at", _INSTANT, nullable=False, server_default=text("clock_timestamp()")),
 )
 
 episodes = Table(
@@ -106,7 +106,7 @@ episodes = Table(
     Column("task_id", Text),
     Column("lease_until", _INSTANT, nullable=False),
     Column("lease_cap", _INSTANT),
-    Column("started_at", _INSTANT, nullable=False, server_default="now()"),
+    Column("started_at", _INSTANT, nullable=False, server_default=text("clock_timestamp()")),
     Column("ended_at", _INSTANT),
     Column("outcome", Text),
 )

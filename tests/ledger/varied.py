@@ -348,6 +348,7 @@ KINDS: dict[str, Callable[[Sagas], str]] = {
         _asked_to_cancel,
         _cancelled_in_its_last_step,
         _cancelled_while_it_waited,
+        cancelled_while_nobody_held_it,
         _timed_out,
         _failed_first_step,
         _rolled_back,

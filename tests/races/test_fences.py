@@ -1,6 +1,7 @@
 """Two workers, one saga: the writes of the two never interleave, whoever is late writes nothing."""
 
 import threading
+from datetime import timedelta
 
 import pytest
 
@@ -10,6 +11,7 @@ from sagaworker.domain.status import ErrorClass, RunStatus, StepStatus, WaitingF
 from sagaworker.engine import Engine
 from tests.holding import TIMEOUT, advance, claimed, expire
 from tests.showing import timeline
+from tests.waiting import wait_until
 
 ERROR = {"kind": "X", "message": "x"}
 
@@ -127,20 +129,38 @@ def test_a_heartbeat_learns_of_a_takeover_and_of_a_cancel(pair):
     assert two.cancel(kept.id) == "requested"
     with one.database.checkout() as connection:
         held = one.ledger.extend([(hold.saga_id, hold.fence) for hold in holds], connection)
-    assert held == {(kept.id, holds[1].fence): True}
+    assert list(held) == [(kept.id, holds[1].fence)]
+    assert held[(kept.id, holds[1].fence)].cancel_requested
 
 
-def test_a_lease_is_never_extended_past_the_deadline_of_its_attempt_plus_grace(pair):
-    from datetime import timedelta
-
+def test_a_lease_is_extended_until_the_deadline_and_grace_of_its_attempt_have_passed_and_then_no_more(pair):
     one, _ = pair
     run = one.start("t", ["steps.echo"])
-    hold = claimed(one, run.id, timeout=timedelta(seconds=2))
+    hold = claimed(one, run.id, timeout=timedelta(seconds=0.05))
+    beats = []
+
+    def beat():
+        with one.database.checkout() as connection:
+            beats.append(one.ledger.extend([(hold.saga_id, hold.fence)], connection)[(hold.saga_id, hold.fence)])
+        return beats[-1]
+
+    assert beat().is_extended
+    wait_until(lambda: not beat().is_extended, timeout=5)
+    until = one.timeline(run.id).episodes[0].lease_until
+    assert not beat().is_extended
+    assert one.timeline(run.id).episodes[0].lease_until == until
+
+
+def test_short_attempts_between_two_beats_do_not_shorten_the_lease(pair):
+    one, two = pair
+    run = one.start("t", ["steps.echo"] * 2)
+    hold = claimed(one, run.id, timeout=timedelta(seconds=0.2))
     with one.database.checkout() as connection:
         one.ledger.extend([(hold.saga_id, hold.fence)], connection)
-    found = one.timeline(run.id)
-    assert found.episodes[0].lease_until == found.steps[0].deadline_at + timedelta(seconds=0.5)
-    assert found.episodes[0].lease_cap == found.episodes[0].lease_until
+    episode = one.timeline(run.id).episodes[0]
+    assert (episode.lease_until - episode.started_at).total_seconds() > 29
+    advance(hold)
+    assert two.sweep().restarted == 0
 
 
 def test_a_cancel_and_the_last_advance_at_once_end_either_way_but_never_both(pair):

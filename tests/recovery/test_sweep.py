@@ -187,6 +187,28 @@ def test_a_cancel_of_an_unowned_saga_turns_it_round_at_once(engine, rung):
     assert [str(s.status) for s in engine.list_step_results(run.id)] == ["compensated", "compensated"]
 
 
+@pytest.mark.parametrize("advanced", [0, 1])
+def test_a_cancel_of_a_saga_between_two_holders_turns_it_round_at_once(engine, advanced):
+    run = engine.start("t", [S + "Works", S + "Works"])
+    hold = claimed(engine, run.id)
+    for _ in range(advanced):
+        advance(hold)
+    hold.yield_()
+    hold.close()
+    assert engine.cancel(run.id) == ("requested" if advanced else "rolled_back")
+    assert engine.run(run.id).status is RunStatus.ROLLED_BACK, timeline(engine, run.id)
+
+
+def test_a_retry_that_a_cancel_has_ruled_out_is_not_waited_for(engine):
+    steps.Calls.hook = lambda state: (engine.cancel(state.saga_id), 1 / 0)
+    steps.Calls.RETRY = steps.RetryPolicy(max_attempts=5, base=3600)
+    try:
+        run = engine.start("t", [S + "Works", S + "Calls"])
+        assert engine.run(run.id).status is RunStatus.ROLLED_BACK, timeline(engine, run.id)
+    finally:
+        del steps.Calls.RETRY
+
+
 def test_a_yield_takes_back_what_was_begun_and_not_entered_and_counts_nothing(engine):
     run = engine.start("t", ["steps.echo"])
     hold = claimed(engine, run.id)

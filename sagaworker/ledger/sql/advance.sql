@@ -68,7 +68,7 @@ following AS (
     run.id, run.current_step_idx, %(next_name)s,
     CASE WHEN %(begin_next)s AND NOT run.on_hold THEN 'running' ELSE 'pending' END,
     (%(begin_next)s AND NOT run.on_hold)::integer,
-    %(fence)s, now(),
+    %(fence)s, CASE WHEN %(begin_next)s AND NOT run.on_hold THEN now() END,
     now() + CASE WHEN %(begin_next)s AND NOT run.on_hold THEN %(next_timeout)s::interval END
   FROM run
   WHERE run.status = 'running'

@@ -9,7 +9,7 @@ WITH run AS (
     AND r.status = 'running'
     AND r.current_step_idx = %(idx)s
     AND NOT r.cancel_requested
-    AND (r.deadline_at IS NULL OR r.deadline_at > now())
+    AND (r.deadline_at IS NULL OR r.deadline_at > statement_timestamp())
     AND r.waiting_for IS NULL
     AND held.saga_id = r.id
     AND held.step_idx = %(idx)s
@@ -23,8 +23,8 @@ begun AS (
   SET
     status = 'running',
     attempts = l.attempts + 1,
-    started_at = now(),
-    deadline_at = now() + %(timeout)s::interval,
+    started_at = statement_timestamp(),
+    deadline_at = statement_timestamp() + %(timeout)s::interval,
     fence = %(fence)s
   FROM run
   WHERE l.saga_id = run.id AND l.step_idx = %(idx)s

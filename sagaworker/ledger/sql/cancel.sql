@@ -7,7 +7,7 @@ WITH found AS (
     l.step_idx AS idx,
     r.status = 'running' AND (
       EXISTS (SELECT FROM episodes AS e WHERE e.saga_id = r.id AND e.ended_at IS NULL)
-      OR r.waiting_for IN ('hold', 'operator', 'children')
+      OR coalesce(r.waiting_for IN ('hold', 'operator', 'children'), false)
     ) OR r.status = 'pending' AND r.waiting_for IS NOT NULL AS flag_only,
     CASE
       WHEN l.attempts > 0 AND (l.status IN ('running', 'waiting') OR l.in_doubt > 0 OR l.wait IS NOT NULL)
@@ -40,7 +40,7 @@ run AS (
     waiting_for = CASE WHEN found.flag_only THEN r.waiting_for END,
     wake_at = CASE
       WHEN found.flag_only THEN r.wake_at
-      WHEN found.undo_idx IS NOT NULL THEN now() + %(ring_after)s::interval END,
+      WHEN found.undo_idx IS NOT NULL THEN statement_timestamp() + %(ring_after)s::interval END,
     error = CASE
       WHEN found.flag_only THEN r.error
       ELSE jsonb_build_object('reason', 'cancelled', 'compensate_from_idx', found.undo_idx) END,
@@ -53,7 +53,7 @@ run AS (
         WHERE l.saga_id = r.id AND l.output IS NOT NULL
       )
       ELSE r.context END,
-    completed_at = CASE WHEN NOT found.flag_only AND found.undo_idx IS NULL THEN now() END
+    completed_at = CASE WHEN NOT found.flag_only AND found.undo_idx IS NULL THEN statement_timestamp() END
   FROM found
   WHERE r.id = found.id
   RETURNING r.id, r.seq, r.status, r.waiting_for, found.idx, found.undo_idx, found.flag_only

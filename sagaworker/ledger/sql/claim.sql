@@ -29,7 +29,7 @@ ledger AS (
     (saga_id, step_idx, step_name, status, attempts, fence, started_at, deadline_at)
   SELECT
     run.id, run.current_step_idx, %(step_name)s, begun.status, (begun.status = 'running')::integer, run.fence,
-    now(), now() + CASE WHEN begun.status = 'running' THEN %(timeout)s::interval END
+    CASE WHEN begun.status = 'running' THEN now() END, now() + CASE WHEN begun.status = 'running' THEN %(timeout)s::interval END
   FROM run
   CROSS JOIN LATERAL (
     SELECT CASE
@@ -45,6 +45,9 @@ ledger AS (
     deadline_at = CASE
       WHEN l.status = 'pending' THEN excluded.deadline_at
       WHEN l.status = 'compensating' THEN now() + %(undo_timeout)s::interval END,
+    started_at = CASE
+      WHEN l.status = 'pending' THEN coalesce(excluded.started_at, l.started_at)
+      ELSE l.started_at END,
     fence = excluded.fence
   RETURNING l.*
 ),

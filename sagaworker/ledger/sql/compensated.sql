@@ -46,7 +46,7 @@ run AS (
     waiting_for = CASE
       WHEN found.halts THEN 'operator'
       WHEN found.undo_idx IS NOT NULL THEN r.waiting_for END,
-    completed_at = CASE WHEN NOT found.halts AND found.undo_idx IS NULL THEN now() END,
+    completed_at = CASE WHEN NOT found.halts AND found.undo_idx IS NULL THEN statement_timestamp() END,
     context = CASE
       WHEN NOT found.halts AND found.undo_idx IS NULL THEN (
         SELECT coalesce(jsonb_object_agg(kv.key, kv.value ORDER BY l.step_idx), '{}')
@@ -64,7 +64,7 @@ undone AS (
   SET
     status = %(result)s,
     compensation_attempts = l.compensation_attempts + %(attempted)s::integer,
-    compensated_at = CASE WHEN %(result)s = 'compensated' THEN now() END,
+    compensated_at = CASE WHEN %(result)s = 'compensated' THEN statement_timestamp() END,
     error = coalesce(%(error)s::jsonb, l.error),
     deadline_at = NULL,
     fence = %(fence)s
@@ -73,13 +73,13 @@ undone AS (
 ),
 undo AS (
   UPDATE saga_step_results AS l
-  SET status = 'compensating', deadline_at = now() + %(undo_timeout)s::interval, fence = %(fence)s
+  SET status = 'compensating', deadline_at = statement_timestamp() + %(undo_timeout)s::interval, fence = %(fence)s
   FROM run
   WHERE l.saga_id = run.id AND l.step_idx = run.undo_idx AND NOT run.halts
 ),
 episode AS (
   UPDATE episodes AS e
-  SET ended_at = now(), outcome = CASE WHEN run.halts THEN 'parked' ELSE run.status END
+  SET ended_at = statement_timestamp(), outcome = CASE WHEN run.halts THEN 'parked' ELSE run.status END
   FROM run
   WHERE e.saga_id = run.id AND e.fence = %(fence)s AND (run.halts OR run.undo_idx IS NULL)
 ),

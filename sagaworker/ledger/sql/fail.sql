@@ -34,7 +34,7 @@ run AS (
     error = jsonb_build_object('reason', %(reason)s::text, 'compensate_from_idx', found.undo_idx),
     error_class = %(error_class)s,
     waiting_for = CASE WHEN found.undo_idx IS NOT NULL THEN r.waiting_for END,
-    completed_at = CASE WHEN found.undo_idx IS NULL THEN now() END,
+    completed_at = CASE WHEN found.undo_idx IS NULL THEN statement_timestamp() END,
     context = CASE
       WHEN found.undo_idx IS NULL THEN (
         SELECT coalesce(jsonb_object_agg(kv.key, kv.value ORDER BY l.step_idx), '{}')
@@ -56,20 +56,20 @@ failed AS (
       ELSE l.status END,
     in_doubt = l.in_doubt + %(doubted)s::integer,
     error = coalesce(%(error)s::jsonb, l.error),
-    deadline_at = CASE WHEN run.undo_idx = l.step_idx THEN now() + %(undo_timeout)s::interval END,
+    deadline_at = CASE WHEN run.undo_idx = l.step_idx THEN statement_timestamp() + %(undo_timeout)s::interval END,
     fence = %(fence)s
   FROM run
   WHERE l.saga_id = run.id AND l.step_idx = %(idx)s
 ),
 undo AS (
   UPDATE saga_step_results AS l
-  SET status = 'compensating', deadline_at = now() + %(undo_timeout)s::interval, fence = %(fence)s
+  SET status = 'compensating', deadline_at = statement_timestamp() + %(undo_timeout)s::interval, fence = %(fence)s
   FROM run
   WHERE l.saga_id = run.id AND l.step_idx = run.undo_idx AND run.undo_idx <> %(idx)s
 ),
 episode AS (
   UPDATE episodes AS e
-  SET ended_at = now(), outcome = 'rolled_back'
+  SET ended_at = statement_timestamp(), outcome = 'rolled_back'
   FROM run
   WHERE e.saga_id = run.id AND e.fence = %(fence)s AND run.undo_idx IS NULL
 ),

@@ -5,7 +5,7 @@ WITH run AS (
   SET
     seq = r.seq + 1,
     waiting_for = CASE WHEN r.waiting_for = 'hold' THEN r.waiting_for ELSE %(waiting_for)s END,
-    wake_at = CASE WHEN r.waiting_for IS NULL THEN now() + %(park_for)s::interval END
+    wake_at = CASE WHEN r.waiting_for IS NULL THEN statement_timestamp() + %(park_for)s::interval END
   WHERE
     r.id = %(saga_id)s
     AND r.fence = %(fence)s
@@ -23,7 +23,7 @@ ledger AS (
 ),
 episode AS (
   UPDATE episodes AS e
-  SET ended_at = now(), outcome = 'parked'
+  SET ended_at = statement_timestamp(), outcome = 'parked'
   FROM run
   WHERE e.saga_id = run.id AND e.fence = %(fence)s
 ),

@@ -4,10 +4,18 @@ WITH run AS (
   UPDATE saga_runs AS r
   SET
     seq = r.seq + 1,
+    -- Nobody waits for a retry that a cancel, the run's deadline or a hold has already ruled out: the holder sees them.
     waiting_for = CASE
-      WHEN r.waiting_for = 'hold' THEN r.waiting_for
-      WHEN %(park_for)s::interval IS NOT NULL THEN 'retry' END,
-    wake_at = CASE WHEN r.waiting_for IS NULL THEN now() + %(park_for)s::interval END
+      WHEN r.waiting_for IS NOT NULL THEN r.waiting_for
+      WHEN %(park_for)s::interval IS NULL
+        OR (r.status = 'running' AND (r.cancel_requested OR coalesce(r.deadline_at <= statement_timestamp(), false))) THEN NULL
+      ELSE 'retry' END,
+    wake_at = CASE
+      WHEN r.waiting_for IS NOT NULL THEN NULL
+      WHEN %(park_for)s::interval IS NULL
+        OR (r.status = 'running' AND (r.cancel_requested OR coalesce(r.deadline_at <= statement_timestamp(), false))) THEN NULL
+      WHEN r.status = 'running' THEN least(statement_timestamp() + %(park_for)s::interval, r.deadline_at)
+      ELSE statement_timestamp() + %(park_for)s::interval END
   FROM saga_step_results AS held
   WHERE
     r.id = %(saga_id)s
@@ -21,7 +29,7 @@ WITH run AS (
     AND held.attempts = %(attempts)s
     AND held.compensation_attempts = %(compensation_attempts)s
     AND EXISTS (SELECT FROM episodes AS e WHERE e.saga_id = r.id AND e.fence = %(fence)s AND e.ended_at IS NULL)
-  RETURNING r.id, r.seq, r.status, r.waiting_for
+  RETURNING r.id, r.seq, r.status, r.waiting_for, coalesce(r.waiting_for = 'retry', false) AS is_parked
 ),
 failed AS (
   UPDATE saga_step_results AS l
@@ -30,8 +38,8 @@ failed AS (
     in_doubt = l.in_doubt + (run.status = 'running' AND %(doubted)s)::integer,
     compensation_attempts = l.compensation_attempts + (run.status = 'compensating')::integer,
     deadline_at = CASE
-      WHEN run.status = 'compensating' AND %(park_for)s::interval IS NULL
-        THEN now() + %(undo_timeout)s::interval END,
+      WHEN run.status = 'compensating' AND NOT run.is_parked
+        THEN statement_timestamp() + %(undo_timeout)s::interval END,
     error = %(error)s::jsonb,
     fence = %(fence)s
   FROM run
@@ -40,9 +48,9 @@ failed AS (
 ),
 episode AS (
   UPDATE episodes AS e
-  SET ended_at = now(), outcome = 'parked'
+  SET ended_at = statement_timestamp(), outcome = 'parked'
   FROM run
-  WHERE e.saga_id = run.id AND e.fence = %(fence)s AND %(park_for)s::interval IS NOT NULL
+  WHERE e.saga_id = run.id AND e.fence = %(fence)s AND run.is_parked
 ),
 journal AS (
   INSERT INTO saga_events (saga_id, seq, type, step_idx, data)

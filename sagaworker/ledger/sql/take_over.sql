@@ -50,15 +50,19 @@ run AS (
       ELSE r.waiting_for END,
     wake_at = CASE
       WHEN found.policy IN ('fail', 'hold') OR (found.policy = 'compensate' AND found.undo_idx IS NULL) THEN NULL
-      WHEN r.waiting_for IS NULL THEN now() + %(ring_after)s::interval END,
+      WHEN r.waiting_for IS NULL THEN statement_timestamp() + %(ring_after)s::interval END,
     completed_at = CASE
-      WHEN found.policy = 'fail' OR (found.policy = 'compensate' AND found.undo_idx IS NULL) THEN now() END,
+      WHEN found.policy = 'fail' OR (found.policy = 'compensate' AND found.undo_idx IS NULL) THEN statement_timestamp() END,
     error = CASE
       WHEN found.policy = 'fail' THEN jsonb_build_object('reason', 'orphaned', 'step_idx', found.idx)
-      WHEN found.policy = 'compensate'
-        THEN jsonb_build_object('reason', 'orphaned', 'compensate_from_idx', found.undo_idx)
+      WHEN found.policy = 'compensate' THEN jsonb_build_object(
+        'reason', CASE WHEN r.cancel_requested THEN 'cancelled' ELSE 'orphaned' END,
+        'compensate_from_idx', found.undo_idx)
       ELSE r.error END,
-    error_class = CASE WHEN found.policy IN ('fail', 'compensate') THEN 'orphaned' ELSE r.error_class END,
+    error_class = CASE
+      WHEN found.policy = 'fail' THEN 'orphaned'
+      WHEN found.policy = 'compensate' THEN CASE WHEN r.cancel_requested THEN 'cancelled' ELSE 'orphaned' END
+      ELSE r.error_class END,
     context = CASE
       WHEN found.policy = 'fail' OR (found.policy = 'compensate' AND found.undo_idx IS NULL) THEN (
         SELECT coalesce(jsonb_object_agg(kv.key, kv.value ORDER BY l.step_idx), '{}')
@@ -104,7 +108,7 @@ undo AS (
 ),
 episode AS (
   UPDATE episodes AS e
-  SET ended_at = now(), outcome = %(outcome)s
+  SET ended_at = statement_timestamp(), outcome = %(outcome)s
   FROM run
   WHERE e.saga_id = run.id AND e.fence = run.old_fence AND e.ended_at IS NULL
 ),
@@ -114,7 +118,8 @@ journal AS (
     run.id, run.seq, 'saga.taken_over', run.idx,
     jsonb_build_object(
       'status', run.status, 'waiting_for', run.waiting_for, 'fence', run.fence, 'outcome', %(outcome)s::text,
-      'policy', run.policy, 'row', run.row_status)
+      'policy', run.policy, 'row', run.row_status, 'compensate_from_idx',
+      CASE WHEN run.policy = 'compensate' THEN run.undo_idx END)
   FROM run
 )
 SELECT

@@ -5,7 +5,7 @@ WITH run AS (
   UPDATE saga_runs AS r
   SET
     seq = r.seq + 1,
-    wake_at = CASE WHEN r.waiting_for IS NULL THEN now() + %(ring_after)s::interval END
+    wake_at = CASE WHEN r.waiting_for IS NULL THEN statement_timestamp() + %(ring_after)s::interval END
   WHERE
     r.id = %(saga_id)s
     AND r.fence = %(fence)s
@@ -26,7 +26,7 @@ taken_back AS (
 ),
 episode AS (
   UPDATE episodes AS e
-  SET ended_at = now(), outcome = 'yielded'
+  SET ended_at = statement_timestamp(), outcome = 'yielded'
   FROM run
   WHERE e.saga_id = run.id AND e.fence = %(fence)s
 ),
