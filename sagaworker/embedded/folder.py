@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import socket
+import tempfile
 from pathlib import Path
 
 from sagaworker.embedded.process import Account, ServerFailed
@@ -104,7 +105,8 @@ class ServerFolder:
     def data(self, account: Account | None, *, durable: bool) -> Path:
         """Where the data are: in the folder, or where `account` can reach them if it cannot enter the folder.
 
-        Elsewhere, what is not durable goes at some later start of another, once its folder is gone; the rest is kept.
+        Elsewhere they are removed once their folder is gone, when another folder's data go there, if they are not
+        durable or the folder was among temporary files. Other data are kept: their folder may only be unmounted.
         """
         place = self._kept("data-place")
         if place:
@@ -118,7 +120,8 @@ class ServerFolder:
         for left in elsewhere.glob("throw-away-*"):
             if (origin := _text(left / "belongs-to")) and _text(Path(origin) / "data-place") != str(left):
                 shutil.rmtree(left, ignore_errors=True)
-        moved = elsewhere / f"{'data' if durable else 'throw-away'}-{secrets.token_hex(8)}"
+        passing = not durable or self.path.is_relative_to(tempfile.gettempdir())
+        moved = elsewhere / f"{'throw-away' if passing else 'data'}-{secrets.token_hex(8)}"
         self._keep("data-place", str(moved))
         make_folder(moved, 0o711)
         (moved / "belongs-to").write_text(str(self.path))

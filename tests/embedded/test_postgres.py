@@ -177,7 +177,7 @@ def test_a_server_that_cannot_start_says_why_and_frees_the_folder(pg: Path) -> N
 def test_below_a_folder_closed_to_nobody_the_data_go_elsewhere_and_the_folder_stays_closed(folder: Path) -> None:
     closed = folder / "closed"
     closed.mkdir(mode=0o700)
-    with EmbeddedPostgres(closed / "pg", durable=False) as server:
+    with EmbeddedPostgres(closed / "pg") as server:
         data = Path(psutil.Process(server.pid).cwd())
         remember(server.url, "kept")
         server.restart()
@@ -186,5 +186,5 @@ def test_below_a_folder_closed_to_nobody_the_data_go_elsewhere_and_the_folder_st
     assert stat.S_IMODE(closed.stat().st_mode) == 0o700
     (closed / "pg").rename(closed / "old")
     with EmbeddedValkey(closed / "vk", durable=False):
-        assert not data.exists(), "what is not durable must go once its folder is gone"
+        assert not data.exists(), "what belonged to a temporary folder must go once that is gone"
     shutil.rmtree((closed / "vk/data-place").read_text())
