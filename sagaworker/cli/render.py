@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from rich.console import Console, Group, RenderableType
@@ -32,7 +33,8 @@ COLOURS = {
     "parked": "blue",
     "yielded": "blue",
 }
-_BAR = 20
+_BAR = 18
+_NAMES = 37  # columns for a step's name and status together, so that a line fits into 78
 _NO_TIME = timedelta(0)
 
 
@@ -69,7 +71,7 @@ def runs_table(runs: Sequence[SagaRun]) -> RenderableType:
 
 def timeline_view(timeline: Timeline, *, journal: bool = False) -> RenderableType:
     """One saga: what became of it and why, each step with its attempts and when they ran, each worker's hold of it."""
-    parts: list[RenderableType] = [run_header(timeline.run, timeline.steps), "", steps_table(timeline)]
+    parts: list[RenderableType] = [run_header(timeline.run, timeline.steps), "", steps_view(timeline)]
     if timeline.episodes:
         parts += ["", episodes_table(timeline)]
     if journal:
@@ -92,27 +94,53 @@ def run_header(run: SagaRun, steps: Sequence[StepResult] = ()) -> RenderableType
     return Group(*lines)
 
 
-def steps_table(timeline: Timeline) -> Table:
-    """A row for each entry of the list, begun or not, with a line below it for what went wrong or is in doubt."""
-    run, attempts = timeline.run, _by_step(timeline)
+def steps_view(timeline: Timeline) -> RenderableType:
+    """A line for each entry of the list, begun or not, and below it what went wrong or is in doubt.
+
+    `tries` counts attempts, and after a plus those of the undo; `took` is all attempts together.
+    """
+    attempts = _by_step(timeline)
     begin, end = _window(timeline)
-    table = _table("#", "step", "status", "tries", "took", "when")
-    for column in (0, 3, 4):
-        table.columns[column].justify = "right"
-    table.columns[1].overflow = "fold"
     rows = {row.step_idx: row for row in timeline.steps}
-    for idx, name in enumerate(words.step_names(run)):
+    names = words.step_names(timeline.run)
+    states = max((len(row.status) for row in timeline.steps), default=0)
+    line = _StepLine(
+        name=min(max(len("step"), *map(len, names)), _NAMES - states), status=max(states, len("not begun"))
+    )
+    parts: list[RenderableType] = [line.of("#", "step", Text("status"), "tries", "took", Text("when"), "bright_black")]
+    for idx, name in enumerate(names):
         row = rows.get(idx)
         if row is None:
-            table.add_row(str(idx), name, Text("not begun", style="bright_black"), "", "", "")
+            parts.append(line.of(str(idx), name, Text("not begun"), "", "", Text(), "bright_black"))
             continue
         tries = f"{row.attempts}" + (f"+{row.compensation_attempts}" if row.compensation_attempts else "")
         took = sum(((span.end or end) - span.begin for span in attempts[idx] if span.what == "execute"), _NO_TIME)
         shown = words.duration(took) if row.attempts else ""
-        table.add_row(str(idx), name, status_text(row.status), tries, shown, _waterfall(attempts[idx], begin, end))
-        for note in _notes(row):
-            table.add_row("", Text("└", style="bright_black"), note, "", "", "")
-    return table
+        parts.append(
+            line.of(str(idx), name, status_text(row.status), tries, shown, _waterfall(attempts[idx], begin, end))
+        )
+        parts += [indented(note, line.indent) for note in _notes(row)]
+    return Group(*parts)
+
+
+@dataclass(frozen=True, slots=True)
+class _StepLine:
+    """Widths of the columns. Not a Table: a note below a step is as wide as the screen, not as a column."""
+
+    name: int
+    status: int
+
+    indent = 5
+
+    def of(
+        self, idx: str, name: str, status: Text, tries: str, took: str, when: Text, style: str = ""
+    ) -> Text:
+        cut = name if len(name) <= self.name else name[: self.name - 1] + "…"
+        gap = " " * (self.status - len(status))
+        text = Text.assemble(f"{idx:>3}  {cut:<{self.name}}  ", status, gap, f"  {tries:>5}  {took:>8}  ", when)
+        text.style = style
+        text.rstrip()
+        return text
 
 
 def episodes_table(timeline: Timeline) -> Table:
@@ -195,7 +223,7 @@ def indented(part: RenderableType, by: int = 2) -> Padding:
 def _table(*columns: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bright_black", pad_edge=False)
     for column in columns:
-        table.add_column(column, no_wrap=column in ("id", "when", "#", "status", "tries", "took"))
+        table.add_column(column, no_wrap=column in ("id", "status"))
     return table
 
 
@@ -234,7 +262,7 @@ def _notes(row: StepResult) -> list[Text]:
     notes = []
     is_settled = row.status in (StepStatus.COMPLETED, StepStatus.COMPENSATED)
     if row.recoveries or row.compensation_recoveries:
-        lost = words.count(row.recoveries + row.compensation_recoveries, "time")
+        lost = words.times(row.recoveries + row.compensation_recoveries)
         notes.append(Text(f"its worker was lost {lost}", style="yellow"))
     elif row.in_doubt and not is_settled:
         notes.append(Text("it may or may not have happened", style="yellow"))

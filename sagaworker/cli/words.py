@@ -59,6 +59,11 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def times(number: int) -> str:
+    """`once`, `twice`, `3 times`."""
+    return {1: "once", 2: "twice"}.get(number, f"{number} times")
+
+
 def step_names(run: SagaRun) -> list[str]:
     """What each entry of the list is called: its id, else the last word of the step's dotted name."""
     return [entry.id or entry.step.rpartition(":")[2].rpartition(".")[2] for entry in thawed(run.step_modules)]

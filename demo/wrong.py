@@ -1,0 +1,16 @@
+"""Something is not as it should be."""
+
+from __future__ import annotations
+
+from sagaworker.errors import SagaworkerError
+
+
+class Wrong(SagaworkerError):
+    """The demo cannot go on, or has found a promise broken."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return self.problem
