@@ -46,7 +46,7 @@ def _measure(server: Server, report: Report, options: argparse.Namespace) -> Non
             case "steps":
                 per_step.measure(server, report, rounds=options.rounds, sagas=30)
             case "celery":
-                through_celery.measure(server, report, rounds=3, batch=100, alone=10)
+                through_celery.measure(server, report, rounds=3, batch=300, alone=10)
             case "many":
                 ours.measure_start_many(server, report, rounds=3)
             case "long":

@@ -48,10 +48,8 @@ def measure(server: Server, report: Report, *, many: int, rounds: int, sagas: in
         engine = opened(url)
         _fill(engine, url, count)
         sides.append((engine, url, Costs()))
-    for _, url, _ in sides:
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute("VACUUM (ANALYZE)")
-            connection.execute("CHECKPOINT")
+    for name in ("few", "many"):
+        server.settle(f"bench_{name}")
     for engine, url, _ in sides:
         _round(engine, url, Costs(), sagas)
     for number in range(rounds):

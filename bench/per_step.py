@@ -44,12 +44,14 @@ class Times:
 def measure(server: Server, report: Report, *, rounds: int, sagas: int) -> None:
     """Rounds of all parties in turn (A B C D A B C D ...), so that a drifting machine drifts under all of them."""
     with ExitStack() as stack:
-        parties: list[Party] = [Loop(server.database("bench_loop")), Ours(server.database("bench_engine"))]
+        parties: list[Party] = [Loop(server.database("bench_loop")), Ours(server.database("bench_ours"))]
         absent = _enter_peers(server, report, stack, parties)
         times = {party.name: Times() for party in parties}
         for party in parties:
             say(f"warming up {TITLES[party.name]}")
-            party.measure(max(10, sagas // 2), STEPS)
+            party.measure(sagas, STEPS)
+            server.settle(f"bench_{party.name}")
+            party.measure(max(10, sagas // 3), STEPS)
         for number in range(rounds):
             say(f"steps, round {number + 1} of {rounds}")
             for party in parties:

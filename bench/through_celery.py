@@ -75,7 +75,8 @@ def measure(server: Server, report: Report, *, rounds: int, batch: int, alone: i
     chain_env = {"BENCH_BROKER_URL": chain_broker, "BENCH_BACKEND_URL": backend}
     with _worker("bench.chain", chain_env), _worker("sagaworker.celery_app", saga_env):
         for send in (chains.send, sagas.send):
-            _drained(send, 20, poll=0.02)
+            _drained(send, 50, poll=0.02)
+        server.settle("bench_celery")
         rates: dict[str, list[float]] = {"chain": [], "saga": []}
         latencies: dict[str, list[float]] = {"chain": [], "saga": []}
         for number in range(rounds):
