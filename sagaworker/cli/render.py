@@ -48,7 +48,7 @@ def status_text(status: str) -> Text:
     return Text(str(status), style=COLOURS.get(str(status), ""))
 
 
-def bar(done: int, total: int, status: RunStatus, *, width: int = _BAR) -> Text:
+def bar(done: int, total: int, status: RunStatus, *, width: int) -> Text:
     """How far a saga is, as a bar; while it is undone the bar runs backwards."""
     full = round(width * done / total) if total else 0
     colour = COLOURS[status]
@@ -132,9 +132,7 @@ class _StepLine:
 
     indent = 5
 
-    def of(
-        self, idx: str, name: str, status: Text, tries: str, took: str, when: Text, style: str = ""
-    ) -> Text:
+    def of(self, idx: str, name: str, status: Text, tries: str, took: str, when: Text, style: str = "") -> Text:
         cut = name if len(name) <= self.name else name[: self.name - 1] + "…"
         gap = " " * (self.status - len(status))
         text = Text.assemble(f"{idx:>3}  {cut:<{self.name}}  ", status, gap, f"  {tries:>5}  {took:>8}  ", when)
@@ -186,14 +184,15 @@ def findings_table(findings: Sequence[Finding]) -> Table:
 def progress_table(timelines: Sequence[Timeline]) -> Table:
     """Several sagas at once, a line each: how far, what now."""
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True, min_width=12)
+    # Only the last column gives way on a narrow screen.
+    longest = max((len(timeline.run.label) for timeline in timelines), default=0)
+    for width in (min(longest, 30), _BAR, len(RunStatus.COMPENSATING)):
+        table.add_column(no_wrap=True, min_width=width, max_width=width, overflow="ellipsis")
     table.add_column(no_wrap=True, overflow="ellipsis")
     for timeline in timelines:
         run = timeline.run
         done, total = words.progress(run)
-        table.add_row(run.label, bar(done, total, run.status), status_text(run.status), now_text(timeline))
+        table.add_row(run.label, bar(done, total, run.status, width=_BAR), status_text(run.status), now_text(timeline))
     return table
 
 

@@ -16,7 +16,7 @@ from sagaworker.embedded.folder import port_is_free
 from sagaworker.errors import SagaworkerError
 
 FLOWER_PORT = 5555
-_CELERY = (sys.executable, "-m", "celery", "-A", "sagaworker.celery_app")
+_CELERY = (sys.executable, "-m", "celery", "--app=sagaworker.celery_app", "--quiet")
 _FIRST_FREE, _LAST_FREE = 5556, 5755
 _STOP = timedelta(seconds=20)
 
@@ -52,9 +52,10 @@ class Stack:
 
     def processes(self) -> list[Process]:
         """In the order in which they are to be stopped: nothing new first, then what works, then what looks on."""
-        beat = ("beat", "--loglevel=INFO", "--pidfile=")
+        beat = ("beat", "--loglevel=WARNING", "--pidfile=")
         worker = ("worker", "--loglevel=INFO", f"--concurrency={self.concurrency}", f"--hostname={self.worker_name}")
-        flower = ("flower", f"--port={self.flower_port}", "--address=127.0.0.1")
+        # It asks the worker before that one listens, and warns of no answer.
+        flower = ("flower", f"--port={self.flower_port}", "--address=127.0.0.1", "--logging=error")
         return [
             Process(name="beat", argv=[*_CELERY, *beat], env=self.env, grace=_STOP),
             Process(name="worker", argv=[*_CELERY, *worker], env=self.env, grace=self.worker_stop),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 from pathlib import Path
@@ -22,6 +23,9 @@ from sagaworker.embedded import Services, Supervisor, coloured_output
 from sagaworker.ledger.migrate import migrate
 from sagaworker.settings import Settings
 
+# One a second, and nothing to see.
+_TICK = re.compile(r"Task sagaworker\.(wake_due|sweep_orphans)\[[0-9a-f-]+\] (received|succeeded)")
+
 
 @click.command()
 @click.option(
@@ -30,8 +34,9 @@ from sagaworker.settings import Settings
 @click.option(
     "--flower-port", "port", type=click.IntRange(0, 65535), default=0, help="Default 5555, or the next free one."
 )
+@click.option("--verbose", is_flag=True, help="Show the ticks of the beat as well.")
 @json_option
-def up(*, concurrency: int | None, port: int, as_json: bool) -> None:
+def up(*, concurrency: int | None, port: int, verbose: bool, as_json: bool) -> None:
     """Run everything here until Ctrl-C: servers, migrations, worker, beat and Flower.
 
     Servers are those of SAGAWORKER_DATABASE_URL and SAGAWORKER_BROKER_URL, else private ones in .sagaworker (or
@@ -48,7 +53,7 @@ def up(*, concurrency: int | None, port: int, as_json: bool) -> None:
         )
         services.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with published(services.folder, _note(stack)):
-            _supervise(stack, services, as_json=as_json)
+            _supervise(stack, services, verbose=verbose, as_json=as_json)
 
 
 def prepare(env: dict[str, str]) -> None:
@@ -71,11 +76,17 @@ def _note(stack: Stack) -> Running:
     )
 
 
-def _supervise(stack: Stack, services: Services, *, as_json: bool) -> None:
+def _supervise(stack: Stack, services: Services, *, verbose: bool, as_json: bool) -> None:
     # With --json standard output is the one object; what the processes say goes beside it.
     console = Console(highlight=False, markup=False, file=sys.stderr) if as_json else render.console()
     processes = stack.processes()
-    supervisor = Supervisor(processes, output=coloured_output([process.name for process in processes], console))
+    show = coloured_output([process.name for process in processes], console)
+
+    def output(name: str, line: str) -> None:
+        if verbose or not _TICK.search(line):
+            show(name, line)
+
+    supervisor = Supervisor(processes, output=output)
     ended = threading.Event()
 
     def announce() -> None:
