@@ -20,6 +20,7 @@ from datetime import timedelta
 from types import FrameType
 from typing import IO, Self
 
+import psutil
 from rich.console import Console
 from rich.text import Text
 
@@ -31,6 +32,7 @@ _COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "red")
 _LINE_BYTES = 65_536
 _FIRST_DELAY = 0.2
 _LONGEST_DELAY = 10.0
+_GROUP_SECONDS = 5.0  # For the killed to be gone; one that hangs in the kernel is not waited for longer.
 _STEADY = 10.0  # After so many seconds of life a death is a new story and the delay starts anew.
 
 
@@ -201,8 +203,11 @@ class _Watched:
     def _reap(self, child: subprocess.Popen[bytes]) -> int:
         # Not reaped yet: as long as the dead leader keeps its number, the group's number is nobody else's.
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        _kill_group(child.pid)
+        deadline = time.monotonic() + _GROUP_SECONDS
+        while _group_lives(child.pid) and time.monotonic() < deadline:
+            time.sleep(0.01)  # They are not our children: there is nothing to wait on.
         with self._lock:
-            _kill_group(child.pid)
             self._child = None
             return child.wait()
 
@@ -220,3 +225,12 @@ class _Watched:
 def _kill_group(leader: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(leader, signal.SIGKILL)
+
+
+def _group_lives(leader: int) -> bool:
+    for pid in psutil.pids():
+        with contextlib.suppress(ProcessLookupError, PermissionError, psutil.Error):
+            # Group first: it costs a system call, the state a file.
+            if os.getpgid(pid) == leader and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                return True
+    return False

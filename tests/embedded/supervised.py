@@ -21,7 +21,12 @@ while True: signal.pause()
 def main() -> None:
     argv = [sys.executable, "-I", "-S", "-c", CHILD]
     children = [Process(name=name, argv=argv, grace=timedelta(seconds=5)) for name in ("first", "second")]
-    Supervisor(children, output=lambda name, line: print(name, line, flush=True)).run()  # noqa: T201 - to the test
+
+    def show(name: str, line: str) -> None:
+        sys.stdout.write(f"{name} {line}\n")  # At one go: two threads show lines.
+        sys.stdout.flush()
+
+    Supervisor(children, output=show).run()
 
 
 if __name__ == "__main__":
