@@ -173,12 +173,13 @@ def journal_table(timeline: Timeline) -> Table:
     return table
 
 
-def findings_table(findings: Sequence[Finding]) -> Table:
-    """Breaches of the ledger's invariants."""
-    table = _table("rule", "saga", "what")
+def findings_view(findings: Sequence[Finding]) -> RenderableType:
+    """Breaches of the ledger's invariants: which saga, which rule, what was found."""
+    parts: list[RenderableType] = []
     for finding in findings:
-        table.add_row(str(finding.invariant), finding.saga_id, f"{finding.rule}\n{finding.detail}")
-    return table
+        parts.append(Text.assemble((finding.saga_id, "bold"), f"  breaks invariant {finding.invariant}"))
+        parts += [indented(Text(finding.rule)), indented(Text(finding.detail, style="red"))]
+    return Group(*parts)
 
 
 def progress_table(timelines: Sequence[Timeline]) -> Table:

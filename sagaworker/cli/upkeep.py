@@ -47,7 +47,7 @@ def audit(*, as_json: bool) -> None:
     if as_json:
         print_json(findings)
     elif findings:
-        render.console().print(render.findings_table(findings))
+        render.console().print(render.findings_view(findings))
     else:
         click.echo("the ledger is sound: no invariant is broken")
     if findings:

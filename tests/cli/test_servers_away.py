@@ -1,0 +1,103 @@
+"""A server that does not answer is told in one sentence, with host and port and without the password."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+import sagaworker
+from sagaworker.cli.unreachable import Unreachable, check_broker
+from tests.cli.conftest import Commands
+
+SECRET = "s3cr3t-pass"  # as in a URL
+
+
+@pytest.mark.parametrize(
+    ("url", "where"),
+    [
+        (f"postgresql://ann:{SECRET}@127.0.0.1:1/sagas", "127.0.0.1:1"),
+        (f"postgresql+psycopg://ann:{SECRET}@nohost.invalid/sagas", "nohost.invalid:5432"),
+    ],
+)
+@pytest.mark.parametrize("command", ["list", "migrate", "audit"])
+def test_a_database_that_is_away_is_told_without_its_password(
+    commands: Commands, command: str, url: str, where: str
+) -> None:
+    result = commands(command, SAGAWORKER_DATABASE_URL=url)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"error: database at {where} must be reachable, got: ")
+    assert result.stderr.endswith("start it, or set SAGAWORKER_DATABASE_URL\n")
+    assert SECRET not in result.output
+
+
+@pytest.mark.parametrize(
+    ("part", "problem"), [("password", "password authentication failed"), ("path", "does not exist")]
+)
+def test_a_database_that_refuses_us_is_told_in_its_words(
+    commands: Commands, database_url: str, part: str, problem: str
+) -> None:
+    url = urlsplit(database_url)
+    if part == "path":
+        wrong = url._replace(path="/no_such_database").geturl()
+    elif url.password is None:
+        pytest.skip("the given server asks no password")
+    else:
+        wrong = database_url.replace(url.password, SECRET)
+    result = commands("list", SAGAWORKER_DATABASE_URL=wrong)
+    assert result.exit_code == 1
+    assert problem in result.stderr
+    assert SECRET not in result.output
+
+
+@pytest.mark.parametrize(
+    "url", [f"postgresql://ann:{SECRET}@db:port/sagas", f"sqlite://{SECRET}", f"nonsense {SECRET}"]
+)
+def test_a_url_that_is_none_is_refused_without_being_repeated(commands: Commands, url: str) -> None:
+    result = commands("list", SAGAWORKER_DATABASE_URL=url)
+    assert result.exit_code == 1
+    assert "SAGAWORKER_DATABASE_URL must" in result.stderr
+    assert SECRET not in result.output
+
+
+def test_without_any_ledger_the_commands_say_how_to_get_one(nowhere: Commands) -> None:
+    result = nowhere("list")
+    assert result.exit_code == 1
+    assert "SAGAWORKER_DATABASE_URL must be set" in result.stderr
+    assert "sagaworker up" in result.stderr
+
+
+def test_an_unknown_setting_is_refused_with_the_one_meant(commands: Commands) -> None:
+    result = commands("list", SAGAWORKER_DATABSE_URL="x")
+    assert result.exit_code == 1
+    assert "did you mean SAGAWORKER_DATABASE_URL?" in result.stderr
+
+
+@pytest.mark.parametrize("url", [f"redis://:{SECRET}@127.0.0.1:1/0", f"amqp://ann:{SECRET}@127.0.0.1:1//"])
+def test_a_broker_that_is_away_is_told_without_its_password(url: str) -> None:
+    with pytest.raises(Unreachable, match=r"broker at 127\.0\.0\.1:1 must be reachable, got: .*refused") as refused:
+        check_broker(url)
+    assert SECRET not in str(refused.value)
+
+
+def test_a_saga_is_stored_though_its_broker_is_away_and_a_note_says_so(commands: Commands) -> None:
+    result = commands("start", "hello", "steps.echo", SAGAWORKER_BROKER_URL=f"redis://:{SECRET}@127.0.0.1:1/0")
+    assert result.exit_code == 0
+    assert result.stderr.startswith("note: 1 doorbells not rung, the sweep will")
+    assert SECRET not in result.output
+    assert len(commands.json("list")) == 1
+
+
+@pytest.mark.parametrize("command", ["demo", "bench"])
+def test_what_needs_the_checkout_is_refused_elsewhere(
+    nowhere: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    installed = tmp_path / "site-packages" / "sagaworker"
+    installed.mkdir(parents=True)
+    shutil.copy(str(sagaworker.__file__), installed / "__init__.py")
+    monkeypatch.setattr(sagaworker, "__file__", str(installed / "__init__.py"))
+    result = nowhere(command)
+    assert result.exit_code == 1
+    assert f"sagaworker {command} must run from the project's checkout" in result.stderr
