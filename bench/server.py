@@ -93,6 +93,8 @@ class Server:
 def running() -> Iterator[Server]:
     """Start both servers with their defaults, durable, and stop them on the way out."""
     with TemporaryDirectory(prefix="sagaworker-bench-") as folder:
+        # Root's servers run as nobody, who must be able to pass: else their data go elsewhere, and stay there.
+        Path(folder).chmod(0o711)
         postgres = EmbeddedPostgres(Path(folder) / "postgres", durable=True)
         valkey = EmbeddedValkey(Path(folder) / "valkey")
         try:
