@@ -188,8 +188,13 @@ def _prepared(
     auth = f"demo:{secrets.token_urlsafe(9)}"
     prepare(env)
     stack = Stack(
-        # A cancel is heard with a heartbeat, of which there are three in a lease: nobody wants to wait for it here.
-        env={"SAGAWORKER_LEASE": os.environ.get("SAGAWORKER_LEASE") or "9", **env, "FLOWER_BASIC_AUTH": auth},
+        env={
+            # A cancel is heard with a heartbeat, of which there are three in a lease: nobody wants to wait for it here.
+            "SAGAWORKER_LEASE": os.environ.get("SAGAWORKER_LEASE") or "9",
+            "SAGAWORKER_STEP_PACKAGES": "steps",
+            "FLOWER_BASIC_AUTH": auth,
+            **env,
+        },
         concurrency=_POOL,
         flower_port=flower_port(port),
         worker_name=f"demo-{os.getpid()}@%h",

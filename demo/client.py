@@ -16,7 +16,13 @@ class Client:
 
     def start(self, part: Part) -> None:
         """Enqueue one saga."""
-        asked = {"kind": part.kind, "step_modules": list(part.steps), "inputs": dict(part.inputs), "key": part.key}
+        asked = {
+            "kind": part.kind,
+            "step_modules": list(part.steps),
+            "inputs": dict(part.inputs),
+            "key": part.key,
+            "recovery_policy": "restart",  # whatever this environment's default is
+        }
         self._app.send_task("sagaworker.start_saga", kwargs=asked)
 
     def cancel(self, saga_id: str, reason: str) -> None:
