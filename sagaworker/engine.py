@@ -335,8 +335,7 @@ class Engine:
         if place is None:
             self.run_episode(saga_id, place=ThreadPlace())
         else:
-            with place.interruptible():
-                self.run_episode(saga_id, place=place, should_stop=lambda: place.was_interrupted)
+            self.run_episode(saga_id, place=place, should_stop=lambda: place.was_interrupted)
             if place.was_interrupted:
                 raise KeyboardInterrupt
         return self.get(saga_id)

@@ -8,8 +8,9 @@ import threading
 import time
 
 from sagaworker.ledger.connection import Connection
-from sagaworker.ledger.hold import UNKNOWN, Hold
+from sagaworker.ledger.hold import Hold
 from sagaworker.ledger.lease import Lease
+from sagaworker.ledger.line import UNKNOWN
 from sagaworker.ledger.moves import Ledger
 
 log = logging.getLogger(__name__)

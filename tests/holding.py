@@ -8,6 +8,7 @@ import psycopg
 
 from sagaworker.engine import Engine
 from sagaworker.ledger.hold import Following
+from sagaworker.ledger.line import Line
 from sagaworker.ledger.moves import Claimer
 
 TIMEOUT = timedelta(seconds=5)
@@ -15,9 +16,13 @@ TIMEOUT = timedelta(seconds=5)
 
 def claimed(engine: Engine, saga_id: str, *, timeout: timedelta = TIMEOUT):
     """Claim as this engine's process would; None when refused."""
-    seen = engine.ledger.load(saga_id)
+    line = Line(engine.database)
+    seen = engine.ledger.load(saga_id, line)
     claimer = Claimer(owner=engine.owner)
-    return engine.ledger.claim(seen, claimer, step_name="one", timeout=timeout, undo_timeout=timeout)
+    hold = engine.ledger.claim(seen, claimer, line, step_name="one", timeout=timeout, undo_timeout=timeout)
+    if hold is None:
+        line.close()
+    return hold
 
 
 def advance(hold, output="{}", *, last=False, begin_next=True):

@@ -86,7 +86,8 @@ MOVES: dict[str, frozenset[tuple[str, str]]] = {
     "start": frozenset({("none", "pending")}),
     "claim": frozenset({("pending", "running"), ("running", "running"), ("compensating", "compensating")}),
     "begin": frozenset({("running", "running")}),
-    "advance": frozenset({("running", "running"), ("running", "completed"), ("running", "compensating")}),
+    "advance": frozenset({("running", "running"), ("running", "compensating")}),
+    "complete": frozenset({("running", "completed"), ("running", "compensating")}),
     "retry": frozenset({("running", "running"), ("compensating", "compensating")}),
     "fail": frozenset({("running", "compensating"), ("running", "rolled_back")}),
     "compensated": frozenset(

@@ -30,6 +30,9 @@ _SESSION: tuple[LiteralString, ...] = (
     "SET LOCAL statement_timeout = '30min'",
     "SET LOCAL work_mem = '64MB'",
     "SET LOCAL plan_cache_mode = force_custom_plan",
+    "SET LOCAL enable_seqscan = on",
+    "SET LOCAL enable_hashjoin = on",
+    "SET LOCAL enable_mergejoin = on",
 )
 _FIRST_LINE = re.compile(rb"-- invariant (\d+): (.+)\n")
 

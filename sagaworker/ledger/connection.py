@@ -25,8 +25,12 @@ _SESSION = {
     "statement_timeout": "10s",
     "idle_in_transaction_session_timeout": "10s",
     "default_transaction_isolation": "read committed",
-    # Every statement here touches a few rows by primary key or partial index: one generic plan serves all values.
+    # Every statement here touches a few rows by primary key or partial index: one generic plan serves all values. Made
+    # while the tables were empty, it would read them whole until the next ANALYZE, so that plan is ruled out.
     "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
     "timezone": "UTC",
 }
 _KEEPALIVE = {"keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-import psycopg
 from psycopg.rows import DictRow
 
 from sagaworker.domain.status import RunStatus, StepStatus, WaitingFor
 from sagaworker.domain.values import Json
 from sagaworker.domain.walk import Fail, Position, RecordUndo, Retry, Row
 from sagaworker.errors import Fenced
-from sagaworker.ledger.connection import Connection, Database, execute_locked, execute_one
 from sagaworker.ledger.lease import Lease
-
-# What a statement raises when its fate, or the server's, is unknown; anything else is a fault of ours and propagates.
-UNKNOWN = (psycopg.OperationalError, psycopg.InterfaceError)
-
+from sagaworker.ledger.line import UNKNOWN, Line
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Periods:
@@ -84,7 +78,7 @@ class Hold:
 
     def __init__(
         self,
-        database: Database,
+        line: Line,
         *,
         saga_id: str,
         fence: int,
@@ -99,57 +93,69 @@ class Hold:
         self.position = position
         self.lease = lease
         self.is_open = True
-        self._database = database
+        self._line = line
         self._periods = periods
-        self._checked_out = contextlib.ExitStack()
-        self._connection: Connection | None = None
+
+    def outputs(self) -> list[tuple[int, dict[str, Json]]]:
+        """The outputs on record, in order of the steps. Nobody without the fence adds to them."""
+        parameters = {"saga_id": self.saga_id}
+        while True:
+            try:
+                return [(row["step_idx"], row["output"]) for row in self._line.rows("outputs", parameters)]
+            except UNKNOWN as exc:
+                self._line.lost(exc)
+                self._pause(0.05)
 
     def close(self) -> None:
         """Give the connection back. Does not touch the ledger."""
-        self._connection = None
-        self._checked_out.close()
+        self._line.close()
 
     def advance(
         self, output: str, *, following: Following | None, begin_next: bool, undo_timeout: timedelta
     ) -> Position:
-        """Complete the current step with its output (JSON text) and begin the next one, in one commit."""
-        before = self.position
+        """Complete the current step with its output (JSON text), and begin the next one or complete the saga.
+
+        One round trip and one commit. With `begin_next` false the next step is recorded and not begun. Where a cancel,
+        the run's deadline or a hold committed first, the position that comes back shows what became of it.
+        """
         parameters = {
-            "idx": before.idx,
-            "attempts": before.row.attempts,
+            "idx": self.position.idx,
+            "attempts": self.position.row.attempts,
             "output": output,
-            "is_last": following is None,
-            "begin_next": begin_next,
-            "next_name": following.name if following else None,
-            "next_timeout": following.timeout if following else None,
             "undo_timeout": undo_timeout,
         }
-        row = self._move("advance", parameters, run=execute_one)
+        if following is None:
+            row = self._move("complete", parameters, run=self._line.one)
+        else:
+            parameters |= {
+                "begin_next": begin_next,
+                "next_name": following.name,
+                "next_timeout": following.timeout,
+            }
+            row = self._move("advance", parameters, run=self._line.one)
         if row is not None:
-            self._advanced(row)
+            self._advanced(row, begin_next=begin_next)
         return self.position
 
-    def _advanced(self, row: DictRow) -> None:
+    def _advanced(self, row: DictRow, *, begin_next: bool) -> None:
         status = RunStatus(row["status"])
         before = self.position
         if status is RunStatus.RUNNING:
-            begun = row["next_status"] == StepStatus.RUNNING
+            begun = begin_next and not row["on_hold"]
             self.is_open = not row["on_hold"]
             current = Row(
-                status=StepStatus(row["next_status"]),
+                status=StepStatus.RUNNING if begun else StepStatus.PENDING,
                 attempts=int(begun),
                 begun_here=begun,
                 deadline_at=row["deadline_at"],
             )
         else:
             self.is_open = status is RunStatus.COMPENSATING
-            current = Row(
+            current = replace(
+                before.row,
                 status=StepStatus.COMPENSATING if self.is_open else StepStatus.COMPLETED,
-                attempts=before.row.attempts,
-                in_doubt=before.row.in_doubt,
-                recoveries=before.row.recoveries,
                 has_completed=True,
-                quarantine=before.row.quarantine,
+                begun_here=False,
             )
         self.position = Position(
             status=status,
@@ -219,7 +225,7 @@ class Hold:
         return self._cold("yield", {"begun": self.position.row.begun_here, "ring_after": self._periods.ring_after})
 
     def _cold(self, name: str, parameters: dict[str, Any]) -> Position:
-        row = self._move(name, {"idx": self.position.idx, **parameters}, run=execute_locked)
+        row = self._move(name, {"idx": self.position.idx, **parameters}, run=self._line.locked)
         if row is not None:
             self._read()
         return self.position
@@ -229,7 +235,7 @@ class Hold:
         name: str,
         parameters: dict[str, Any],
         *,
-        run: Callable[[Connection, str, dict[str, Any]], DictRow | None],
+        run: Callable[[str, dict[str, Any]], DictRow | None],
     ) -> DictRow | None:
         """The row of the move; None when `position` was read anew: it landed unseen, or begin met a cancel."""
         parameters |= {"saga_id": self.saga_id, "fence": self.fence}
@@ -237,11 +243,11 @@ class Hold:
         while True:
             is_unknown = False
             try:
-                row = run(self._connected(), name, parameters)
+                row = run(name, parameters)
             except UNKNOWN as exc:
                 row = None
                 is_unknown = True
-                self._lose_connection(exc)
+                self._line.lost(exc)
             if row is not None:
                 return row
             known = self._read()
@@ -252,11 +258,6 @@ class Hold:
                     return None
                 raise Fenced(self.saga_id, self.fence)
             self._pause(0.05)
-
-    def _lose_connection(self, exc: BaseException) -> None:
-        self._connection = None
-        self._checked_out.__exit__(type(exc), exc, exc.__traceback__)
-        self._checked_out = contextlib.ExitStack()
 
     def _pause(self, seconds: float) -> None:
         """Wait before trying again, unless the lease is over: then somebody else may hold the saga."""
@@ -270,10 +271,10 @@ class Hold:
         while True:
             try:
                 parameters = {"saga_id": self.saga_id, "fence": self.fence, "owner": self.owner}
-                row = execute_one(self._connected(), "position", parameters)
+                row = self._line.one("position", parameters)
                 break
             except UNKNOWN as exc:
-                self._lose_connection(exc)
+                self._line.lost(exc)
                 self._pause(wait)
                 wait = min(wait * 2, 1.0)
         if row is None or row["fence"] != self.fence:
@@ -281,11 +282,6 @@ class Hold:
         self.is_open = row["is_open"]
         self.position = position_of(row, self.fence)
         return self.position
-
-    def _connected(self) -> Connection:
-        if self._connection is None:
-            self._connection = self._checked_out.enter_context(self._database.checkout())
-        return self._connection
 
 
 def _json(value: Mapping[str, Json] | None) -> str | None:

@@ -18,8 +18,9 @@ from sagaworker.domain.status import RunStatus
 from sagaworker.domain.values import Json
 from sagaworker.errors import Fenced
 from sagaworker.ledger.connection import Connection, Database, execute, execute_locked, execute_one
-from sagaworker.ledger.hold import UNKNOWN, Hold, Periods, position_of
+from sagaworker.ledger.hold import Hold, Periods, position_of
 from sagaworker.ledger.lease import Lease
+from sagaworker.ledger.line import UNKNOWN, Line
 from sagaworker.ledger.reads import run_of
 
 
@@ -143,19 +144,21 @@ class Ledger:
         rows = self._retried("met", parameters) if connection is None else execute(connection, "met", parameters)
         return [run_of(row, row["context"] or {}) for row in rows]
 
-    def load(self, saga_id: str) -> Loaded | None:
+    def load(self, saga_id: str, line: Line) -> Loaded | None:
         """Read what a claimer needs; None when there is no such run."""
-        rows = self._retried("load", {"saga_id": saga_id})
-        return Loaded(**{**rows[0], "status": RunStatus(rows[0]["status"])}) if rows else None
-
-    def outputs(self, saga_id: str) -> list[tuple[int, dict[str, Json]]]:
-        """The outputs on record, in order of the steps."""
-        return [(row["step_idx"], row["output"]) for row in self._retried("outputs", {"saga_id": saga_id})]
+        try:
+            row = line.one("load", {"saga_id": saga_id})
+        except UNKNOWN as exc:  # a pooled connection that has died since its last use: once more on a fresh one
+            line.lost(exc)
+            self.database.engine.dispose()
+            row = line.one("load", {"saga_id": saga_id})
+        return None if row is None else Loaded(**{**row, "status": RunStatus(row["status"])})
 
     def claim(
         self,
         seen: Loaded,
         claimer: Claimer,
+        line: Line,
         *,
         step_name: str,
         timeout: timedelta,
@@ -186,15 +189,15 @@ class Ledger:
         is_known = False
         while not is_known and not lease.is_lost:
             try:
-                with self.database.checkout() as connection:
-                    row = execute_one(connection, "claim", parameters)
+                row = line.one("claim", parameters)
                 is_known = True
-            except UNKNOWN:
+            except UNKNOWN as exc:
+                line.lost(exc)
                 row, is_known = self._landed_claim(seen, claimer)
         if row is None or lease.is_lost:
             return None
         return Hold(
-            self.database,
+            line,
             saga_id=seen.saga_id,
             fence=row["fence"],
             owner=claimer.owner,

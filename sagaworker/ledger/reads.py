@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from sagaworker.domain.records import Episode, JournalEntry, SagaRun, StepResult, Timeline
 from sagaworker.domain.status import EpisodeOutcome, RunStatus, StepStatus, WaitingFor
@@ -18,6 +19,22 @@ _EVENT = [saga_events.c[name] for name in JournalEntry.__slots__]
 _EPISODE = [episodes.c[name] for name in Episode.__slots__]
 
 
+def _run_with_fold() -> sa.Select[Any]:
+    """One run by :saga_id. `context` is a cache of terminal runs; that of an active one is folded from the ledger."""
+    pair = sa.func.jsonb_each(saga_step_results.c.output).table_valued("key", "value").render_derived(name="pair")
+    fold = (
+        sa.select(sa.func.jsonb_object_agg(pair.c.key, aggregate_order_by(pair.c.value, saga_step_results.c.step_idx)))
+        .select_from(saga_step_results.join(pair, sa.true()))
+        .where(saga_step_results.c.saga_id == sa.bindparam("saga_id"), saga_step_results.c.output.is_not(None))
+        .scalar_subquery()
+    )
+    return sa.select(*_RUN, sa.case((saga_runs.c.completed_at.is_(None), fold)).label("folded")).where(
+        saga_runs.c.id == sa.bindparam("saga_id")
+    )
+
+_RUN_WITH_FOLD = _run_with_fold()
+
+
 class Reads:
     """What can be asked of a ledger."""
 
@@ -26,7 +43,7 @@ class Reads:
 
     def run(self, saga_id: str) -> SagaRun | None:
         """One run, its context folded from the ledger while it is active."""
-        with self._snapshot() as connection:
+        with self._engine.connect() as connection:
             return self._run(connection, saga_id)
 
     def runs_by_id(self, saga_ids: Sequence[str]) -> dict[str, SagaRun]:
@@ -90,21 +107,10 @@ class Reads:
     def _snapshot(self) -> sa.Connection:
         return self._engine.connect().execution_options(isolation_level="REPEATABLE READ")
 
-    def _run(self, connection: sa.Connection, saga_id: str) -> SagaRun | None:
-        row = connection.execute(sa.select(*_RUN).where(saga_runs.c.id == saga_id)).mappings().one_or_none()
-        if row is None:
-            return None
-        if not RunStatus(row["status"]).is_terminal:
-            context: dict[str, Any] = {}
-            outputs = (
-                sa.select(saga_step_results.c.output)
-                .where(saga_step_results.c.saga_id == saga_id, saga_step_results.c.output.is_not(None))
-                .order_by(saga_step_results.c.step_idx)
-            )
-            for output in connection.execute(outputs).scalars():
-                context.update(output)
-            return run_of(row, context)
-        return run_of(row, row["context"] or {})
+    @staticmethod
+    def _run(connection: sa.Connection, saga_id: str) -> SagaRun | None:
+        row = connection.execute(_RUN_WITH_FOLD, {"saga_id": saga_id}).mappings().one_or_none()
+        return None if row is None else run_of(row, row["folded"] or row["context"] or {})
 
     @staticmethod
     def _steps(connection: sa.Connection, saga_id: str) -> list[StepResult]:
@@ -122,7 +128,7 @@ def run_of(row: Mapping[Any, Any], context: Mapping[str, Any]) -> SagaRun:
     """The record of a row that has all columns of SagaRun."""
     return SagaRun(
         **{
-            **row,
+            **{name: row[name] for name in SagaRun.__slots__},
             "status": RunStatus(row["status"]),
             "waiting_for": None if row["waiting_for"] is None else WaitingFor(row["waiting_for"]),
             "step_modules": tuple(row["step_modules"]),

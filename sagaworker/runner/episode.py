@@ -22,6 +22,7 @@ from sagaworker.errors import Fenced, SagaNotFound, StepCancelled, StepTimedOut,
 from sagaworker.failpoints import Failpoints
 from sagaworker.heartbeat import Heartbeat
 from sagaworker.ledger.hold import Following, Hold
+from sagaworker.ledger.line import Line
 from sagaworker.ledger.moves import Claimer, Ledger, Loaded
 from sagaworker.registry import Registry, Step
 from sagaworker.runner.attempt import executed, undone
@@ -77,19 +78,20 @@ class Runner:
         Raises:
             SagaNotFound: there is no such run.
         """
-        with self._walking_once(saga_id) as is_first:
-            seen = self._ledger.load(saga_id)
+        with self._walking_once(saga_id) as is_first, Line(self._ledger.database) as line:
+            seen = self._ledger.load(saga_id, line)
             if seen is None:
                 raise SagaNotFound(saga_id)
             if not is_first or not seen.is_claimable or observer.should_stop():
                 return EpisodeEnd(saga_id=saga_id, status=seen.status, outcome="busy")
+            entries = thawed(seen.step_modules)
             try:
-                steps = [self._registry.step(entry.step) for entry in thawed(seen.step_modules)]
+                steps = [self._registry.step(entry.step) for entry in entries]
             except UnknownStep as exc:
                 log.error("saga %s waits: %s", saga_id, exc)  # noqa: TRY400 - the sentence says it all
                 return EpisodeEnd(saga_id=saga_id, status=seen.status, outcome="unrunnable", reason=str(exc))
-            episode = _Episode(self, seen, steps, place, observer)
-            return episode.run(claimer)
+            with place.entered():
+                return _Episode(self, seen, entries, steps, place, observer).run(claimer, line)
 
     @contextmanager
     def _walking_once(self, saga_id: str) -> Iterator[bool]:
@@ -107,12 +109,20 @@ class Runner:
 class _Episode:
     """The state of one walk; lives for one `run`."""
 
-    def __init__(self, runner: Runner, seen: Loaded, steps: Sequence[Step], place: Place, observer: Observer) -> None:
+    def __init__(  # noqa: PLR0913 - what one walk is made of
+        self,
+        runner: Runner,
+        seen: Loaded,
+        entries: Sequence[StepEntry],
+        steps: Sequence[Step],
+        place: Place,
+        observer: Observer,
+    ) -> None:
         self._ledger = runner._ledger  # noqa: SLF001 - one module, two classes
         self._heartbeat = runner._heartbeat  # noqa: SLF001
         self._failpoints = runner._failpoints  # noqa: SLF001
         self._seen = seen
-        self._entries: Sequence[StepEntry] = thawed(seen.step_modules)
+        self._entries = entries
         self._steps = steps
         self._place = place
         self._observer = observer
@@ -122,15 +132,16 @@ class _Episode:
         # One bound for every undo of this list: the lease's cap is the last line of defence, not the time-out.
         self._undo_timeout = max(step.timeout for step in steps)
         self._fold = Fold()
+        self._has_yielded = False
         self._hold: Hold
 
-    def run(self, claimer: Claimer) -> EpisodeEnd:
+    def run(self, claimer: Claimer, line: Line) -> EpisodeEnd:
         step = self._steps[self._seen.idx]
         self._place.arm(step.timeout.total_seconds() + self._grace)
         try:
             self._failpoints.hit("claim.before", self._seen.idx)
             hold = self._ledger.claim(
-                self._seen, claimer, step_name=step.name, timeout=step.timeout, undo_timeout=self._undo_timeout
+                self._seen, claimer, line, step_name=step.name, timeout=step.timeout, undo_timeout=self._undo_timeout
             )
             if hold is None:
                 return self._end("busy")
@@ -141,7 +152,6 @@ class _Episode:
                 return self._walk()
             finally:
                 self._heartbeat.remove(hold)
-                hold.close()
         finally:
             self._place.disarm()
 
@@ -149,7 +159,7 @@ class _Episode:
         hold = self._hold
         try:
             if hold.position.idx > 0 or hold.position.status is RunStatus.COMPENSATING:
-                for idx, output in self._ledger.outputs(hold.saga_id):
+                for idx, output in hold.outputs():
                     self._fold.add(idx, output)
             while hold.is_open:
                 self._carry_out(self._next_move())
@@ -167,8 +177,6 @@ class _Episode:
         if position.status.is_terminal:
             return str(position.status)
         return "yielded" if self._has_yielded else "parked"
-
-    _has_yielded = False
 
     def _end(self, outcome: str) -> EpisodeEnd:
         status = self._hold.position.status if hasattr(self, "_hold") else self._seen.status

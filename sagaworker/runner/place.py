@@ -29,7 +29,11 @@ class Ended:
 
 
 class Place(Protocol):
-    """Bounds user code. `arm` starts the hard end before an attempt is put on record, `disarm` ends it."""
+    """Bounds user code. `entered` surrounds one episode. `arm` starts the hard end before an attempt is put on record, `disarm` ends it."""
+
+    def entered(self) -> contextlib.AbstractContextManager[None]:
+        """Within: `call` may be used."""
+        ...
 
     def arm(self, seconds: float) -> None:
         """From now on, unless disarmed or armed anew, `seconds` is the most this attempt may live."""
@@ -42,13 +46,20 @@ class Place(Protocol):
 
 
 class _Alarm:
-    """StepTimedOut by SIGALRM, only while armed, at most once a call. Main thread only."""
+    """StepTimedOut by SIGALRM, only while inside user code, at most once a call. Main thread only."""
 
     def __init__(self) -> None:
         self.is_inside = False
 
-    def call(self, function: Callable[[], object], seconds: float) -> Ended:
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[None]:
         previous = signal.signal(signal.SIGALRM, self._fire)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGALRM, previous)
+
+    def call(self, function: Callable[[], object], seconds: float) -> Ended:
         try:
             try:
                 self.is_inside = True
@@ -58,10 +69,8 @@ class _Alarm:
                 # The alarm may still fire before the next line is done; the outer except then catches it.
                 self.is_inside = False
                 signal.setitimer(signal.ITIMER_REAL, 0)
-        except BaseException as exc:  # noqa: BLE001 - the step boundary: whatever a step does, the walk decides what it means
+        except BaseException as exc:  # noqa: BLE001 - the step boundary: whatever a step does, the walk decides
             return Ended(exception=exc)
-        finally:
-            signal.signal(signal.SIGALRM, previous)
         return Ended(result=result)
 
     def _fire(self, _signum: int, _frame: FrameType | None) -> None:
@@ -78,6 +87,9 @@ class ChildPlace:
 
     def __init__(self) -> None:
         self._alarm = _Alarm()
+
+    def entered(self) -> contextlib.AbstractContextManager[None]:
+        return self._alarm.installed()
 
     def arm(self, seconds: float) -> None:
         # Celery replaces sys.stderr by a logger without a file number.
@@ -97,6 +109,15 @@ class HostPlace:
         self._alarm = _Alarm()
         self.was_interrupted = False
 
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        previous = signal.signal(signal.SIGINT, self._interrupt)
+        try:
+            with self._alarm.installed():
+                yield
+        finally:
+            signal.signal(signal.SIGINT, previous)
+
     def arm(self, seconds: float) -> None:
         """The host is not ours to end."""
 
@@ -105,15 +126,6 @@ class HostPlace:
 
     def call(self, function: Callable[[], object], seconds: float) -> Ended:
         return self._alarm.call(function, seconds)
-
-    @contextlib.contextmanager
-    def interruptible(self) -> Iterator[None]:
-        """Within: Ctrl-C is raised in user code and noted elsewhere."""
-        previous = signal.signal(signal.SIGINT, self._interrupt)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, previous)
 
     def _interrupt(self, _signum: int, _frame: FrameType | None) -> None:
         self.was_interrupted = True
@@ -131,6 +143,9 @@ class ThreadPlace:
     def __init__(self, on_stuck: Callable[[], None] | None = None) -> None:
         self._on_stuck = on_stuck
         self._timer: threading.Timer | None = None
+
+    def entered(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
     def arm(self, seconds: float) -> None:
         self.disarm()

@@ -14,6 +14,7 @@ from sagaworker.domain.values import canonical_hash
 from sagaworker.domain.walk import Fail, RecordUndo, Retry
 from sagaworker.ledger.connection import Database
 from sagaworker.ledger.hold import Following, Hold, Periods
+from sagaworker.ledger.line import Line
 from sagaworker.ledger.moves import Claimer, Ledger, NewRun
 
 # Longer than any test: what is held stays held, and what waits stays waiting.
@@ -55,9 +56,10 @@ class Sagas:
         return saga_id
 
     def claim(self, saga_id: str) -> Hold:
-        seen = self.ledger.load(saga_id)
+        line = Line(self.ledger.database)
+        seen = self.ledger.load(saga_id, line)
         assert seen is not None
-        hold = self.ledger.claim(seen, self.claimer, step_name=str(seen.idx), timeout=HOUR, undo_timeout=HOUR)
+        hold = self.ledger.claim(seen, self.claimer, line, step_name=str(seen.idx), timeout=HOUR, undo_timeout=HOUR)
         assert hold is not None
         self._holds.callback(hold.close)
         return hold

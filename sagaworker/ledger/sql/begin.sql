@@ -11,11 +11,11 @@ WITH run AS (
     AND NOT r.cancel_requested
     AND (r.deadline_at IS NULL OR r.deadline_at > statement_timestamp())
     AND r.waiting_for IS NULL
-    AND held.saga_id = r.id
+    AND held.saga_id = %(saga_id)s
     AND held.step_idx = %(idx)s
     AND held.status IN ('pending', 'running')
     AND held.attempts = %(attempts)s
-    AND EXISTS (SELECT FROM episodes AS e WHERE e.saga_id = r.id AND e.fence = %(fence)s AND e.ended_at IS NULL)
+    AND EXISTS (SELECT FROM episodes AS e WHERE e.saga_id = %(saga_id)s AND e.fence = %(fence)s AND e.ended_at IS NULL)
   RETURNING r.id, r.seq, r.status
 ),
 begun AS (
@@ -27,7 +27,7 @@ begun AS (
     deadline_at = statement_timestamp() + %(timeout)s::interval,
     fence = %(fence)s
   FROM run
-  WHERE l.saga_id = run.id AND l.step_idx = %(idx)s
+  WHERE l.saga_id = %(saga_id)s AND l.step_idx = %(idx)s
   RETURNING l.attempts
 ),
 journal AS (

@@ -6,7 +6,7 @@ WITH found AS (
     r.id,
     l.step_idx AS idx,
     r.status = 'running' AND (
-      EXISTS (SELECT FROM episodes AS e WHERE e.saga_id = r.id AND e.ended_at IS NULL)
+      EXISTS (SELECT FROM episodes AS e WHERE e.saga_id = %(saga_id)s AND e.ended_at IS NULL)
       OR coalesce(r.waiting_for IN ('hold', 'operator', 'children'), false)
     ) OR r.status = 'pending' AND r.waiting_for IS NOT NULL AS flag_only,
     CASE
@@ -16,12 +16,12 @@ WITH found AS (
         SELECT max(b.step_idx)
         FROM saga_step_results AS b
         WHERE
-          b.saga_id = r.id
+          b.saga_id = %(saga_id)s
           AND b.step_idx < l.step_idx
           AND (b.status = 'completed' OR (b.in_doubt > 0 AND b.status IN ('pending', 'running', 'waiting', 'failed')))
       ) END AS undo_idx
   FROM saga_runs AS r
-  LEFT JOIN saga_step_results AS l ON l.saga_id = r.id AND l.step_idx = r.current_step_idx
+  LEFT JOIN saga_step_results AS l ON l.saga_id = %(saga_id)s AND l.step_idx = r.current_step_idx
   WHERE r.id = %(saga_id)s AND r.status IN ('pending', 'running') AND NOT r.cancel_requested AND r.archived_at IS NULL
 ),
 run AS (
@@ -50,7 +50,7 @@ run AS (
         SELECT coalesce(jsonb_object_agg(kv.key, kv.value ORDER BY l.step_idx), '{}')
         FROM saga_step_results AS l
         CROSS JOIN LATERAL jsonb_each(l.output) AS kv
-        WHERE l.saga_id = r.id AND l.output IS NOT NULL
+        WHERE l.saga_id = %(saga_id)s AND l.output IS NOT NULL
       )
       ELSE r.context END,
     completed_at = CASE WHEN NOT found.flag_only AND found.undo_idx IS NULL THEN statement_timestamp() END
@@ -68,13 +68,13 @@ stopped AS (
     in_doubt = l.in_doubt + (l.status = 'running' AND l.deadline_at IS NOT NULL)::integer,
     deadline_at = NULL
   FROM run
-  WHERE l.saga_id = run.id AND l.step_idx = run.idx AND NOT run.flag_only
+  WHERE l.saga_id = %(saga_id)s AND l.step_idx = run.idx AND NOT run.flag_only
 ),
 undo AS (
   UPDATE saga_step_results AS l
   SET status = 'compensating', deadline_at = NULL
   FROM run
-  WHERE l.saga_id = run.id AND l.step_idx = run.undo_idx AND run.undo_idx <> run.idx AND NOT run.flag_only
+  WHERE l.saga_id = %(saga_id)s AND l.step_idx = run.undo_idx AND run.undo_idx <> run.idx AND NOT run.flag_only
 ),
 journal AS (
   INSERT INTO saga_events (saga_id, seq, type, step_idx, data)

@@ -9,18 +9,18 @@ WITH run AS (
     AND r.fence = %(fence)s
     AND r.status = 'running'
     AND r.current_step_idx = %(idx)s
-    AND held.saga_id = r.id
+    AND held.saga_id = %(saga_id)s
     AND held.step_idx = %(idx)s
     AND held.status = 'running'
     AND held.fence = %(fence)s
-    AND EXISTS (SELECT FROM episodes AS e WHERE e.saga_id = r.id AND e.fence = %(fence)s AND e.ended_at IS NULL)
+    AND EXISTS (SELECT FROM episodes AS e WHERE e.saga_id = %(saga_id)s AND e.fence = %(fence)s AND e.ended_at IS NULL)
   RETURNING r.id, r.seq, r.status, r.waiting_for
 ),
 noted AS (
   UPDATE saga_step_results AS l
   SET checkpoint = %(checkpoint)s::jsonb
   FROM run
-  WHERE l.saga_id = run.id AND l.step_idx = %(idx)s
+  WHERE l.saga_id = %(saga_id)s AND l.step_idx = %(idx)s
 ),
 journal AS (
   INSERT INTO saga_events (saga_id, seq, type, step_idx, data)

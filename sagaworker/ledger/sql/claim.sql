@@ -19,7 +19,7 @@ WITH run AS (
     AND r.status IN ('pending', 'running', 'compensating')
     AND r.archived_at IS NULL
     AND (r.waiting_for IS NULL OR (r.waiting_for IN ('timer', 'retry', 'quarantine') AND r.wake_at <= now()))
-    AND NOT EXISTS (SELECT FROM episodes AS e WHERE e.saga_id = r.id AND e.ended_at IS NULL)
+    AND NOT EXISTS (SELECT FROM episodes AS e WHERE e.saga_id = %(saga_id)s AND e.ended_at IS NULL)
   RETURNING
     r.id, r.fence, r.seq, r.status, r.current_step_idx, r.cancel_requested, r.max_recoveries,
     coalesce(r.deadline_at <= now(), false) AS deadline_passed

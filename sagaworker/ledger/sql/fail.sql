@@ -10,12 +10,12 @@ WITH found AS (
         SELECT max(l.step_idx)
         FROM saga_step_results AS l
         WHERE
-          l.saga_id = r.id
+          l.saga_id = %(saga_id)s
           AND l.step_idx < %(idx)s
           AND (l.status = 'completed' OR (l.in_doubt > 0 AND l.status IN ('pending', 'running', 'waiting', 'failed')))
       ) END AS undo_idx
   FROM saga_runs AS r
-  JOIN saga_step_results AS held ON held.saga_id = r.id AND held.step_idx = %(idx)s
+  JOIN saga_step_results AS held ON held.saga_id = %(saga_id)s AND held.step_idx = %(idx)s
   WHERE
     r.id = %(saga_id)s
     AND r.fence = %(fence)s
@@ -23,7 +23,7 @@ WITH found AS (
     AND r.current_step_idx = %(idx)s
     AND held.status IN ('pending', 'running')
     AND held.attempts = %(attempts)s
-    AND EXISTS (SELECT FROM episodes AS e WHERE e.saga_id = r.id AND e.fence = %(fence)s AND e.ended_at IS NULL)
+    AND EXISTS (SELECT FROM episodes AS e WHERE e.saga_id = %(saga_id)s AND e.fence = %(fence)s AND e.ended_at IS NULL)
 ),
 run AS (
   UPDATE saga_runs AS r
@@ -40,7 +40,7 @@ run AS (
         SELECT coalesce(jsonb_object_agg(kv.key, kv.value ORDER BY l.step_idx), '{}')
         FROM saga_step_results AS l
         CROSS JOIN LATERAL jsonb_each(l.output) AS kv
-        WHERE l.saga_id = r.id AND l.output IS NOT NULL
+        WHERE l.saga_id = %(saga_id)s AND l.output IS NOT NULL
       )
       ELSE r.context END
   FROM found
@@ -59,19 +59,19 @@ failed AS (
     deadline_at = CASE WHEN run.undo_idx = l.step_idx THEN statement_timestamp() + %(undo_timeout)s::interval END,
     fence = %(fence)s
   FROM run
-  WHERE l.saga_id = run.id AND l.step_idx = %(idx)s
+  WHERE l.saga_id = %(saga_id)s AND l.step_idx = %(idx)s
 ),
 undo AS (
   UPDATE saga_step_results AS l
   SET status = 'compensating', deadline_at = statement_timestamp() + %(undo_timeout)s::interval, fence = %(fence)s
   FROM run
-  WHERE l.saga_id = run.id AND l.step_idx = run.undo_idx AND run.undo_idx <> %(idx)s
+  WHERE l.saga_id = %(saga_id)s AND l.step_idx = run.undo_idx AND run.undo_idx <> %(idx)s
 ),
 episode AS (
   UPDATE episodes AS e
   SET ended_at = statement_timestamp(), outcome = 'rolled_back'
   FROM run
-  WHERE e.saga_id = run.id AND e.fence = %(fence)s AND run.undo_idx IS NULL
+  WHERE e.saga_id = %(saga_id)s AND e.fence = %(fence)s AND run.undo_idx IS NULL
 ),
 journal AS (
   INSERT INTO saga_events (saga_id, seq, type, step_idx, data)

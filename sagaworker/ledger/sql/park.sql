@@ -12,20 +12,20 @@ WITH run AS (
     AND r.status = %(status)s
     AND r.status IN ('running', 'compensating')
     AND r.current_step_idx = %(idx)s
-    AND EXISTS (SELECT FROM episodes AS e WHERE e.saga_id = r.id AND e.fence = %(fence)s AND e.ended_at IS NULL)
+    AND EXISTS (SELECT FROM episodes AS e WHERE e.saga_id = %(saga_id)s AND e.fence = %(fence)s AND e.ended_at IS NULL)
   RETURNING r.id, r.seq, r.status, r.waiting_for
 ),
 ledger AS (
   UPDATE saga_step_results AS l
   SET deadline_at = NULL, fence = %(fence)s
   FROM run
-  WHERE l.saga_id = run.id AND l.step_idx = %(idx)s
+  WHERE l.saga_id = %(saga_id)s AND l.step_idx = %(idx)s
 ),
 episode AS (
   UPDATE episodes AS e
   SET ended_at = statement_timestamp(), outcome = 'parked'
   FROM run
-  WHERE e.saga_id = run.id AND e.fence = %(fence)s
+  WHERE e.saga_id = %(saga_id)s AND e.fence = %(fence)s
 ),
 journal AS (
   INSERT INTO saga_events (saga_id, seq, type, step_idx, data)

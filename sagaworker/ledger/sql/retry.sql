@@ -23,12 +23,12 @@ WITH run AS (
     AND r.status = %(status)s
     AND r.status IN ('running', 'compensating')
     AND r.current_step_idx = %(idx)s
-    AND held.saga_id = r.id
+    AND held.saga_id = %(saga_id)s
     AND held.step_idx = %(idx)s
     AND held.status = r.status
     AND held.attempts = %(attempts)s
     AND held.compensation_attempts = %(compensation_attempts)s
-    AND EXISTS (SELECT FROM episodes AS e WHERE e.saga_id = r.id AND e.fence = %(fence)s AND e.ended_at IS NULL)
+    AND EXISTS (SELECT FROM episodes AS e WHERE e.saga_id = %(saga_id)s AND e.fence = %(fence)s AND e.ended_at IS NULL)
   RETURNING r.id, r.seq, r.status, r.waiting_for, coalesce(r.waiting_for = 'retry', false) AS is_parked
 ),
 failed AS (
@@ -43,14 +43,14 @@ failed AS (
     error = %(error)s::jsonb,
     fence = %(fence)s
   FROM run
-  WHERE l.saga_id = run.id AND l.step_idx = %(idx)s
+  WHERE l.saga_id = %(saga_id)s AND l.step_idx = %(idx)s
   RETURNING l.attempts, l.compensation_attempts
 ),
 episode AS (
   UPDATE episodes AS e
   SET ended_at = statement_timestamp(), outcome = 'parked'
   FROM run
-  WHERE e.saga_id = run.id AND e.fence = %(fence)s AND run.is_parked
+  WHERE e.saga_id = %(saga_id)s AND e.fence = %(fence)s AND run.is_parked
 ),
 journal AS (
   INSERT INTO saga_events (saga_id, seq, type, step_idx, data)

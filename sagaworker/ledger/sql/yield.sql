@@ -10,7 +10,7 @@ WITH run AS (
     r.id = %(saga_id)s
     AND r.fence = %(fence)s
     AND r.status IN ('running', 'compensating')
-    AND EXISTS (SELECT FROM episodes AS e WHERE e.saga_id = r.id AND e.fence = %(fence)s AND e.ended_at IS NULL)
+    AND EXISTS (SELECT FROM episodes AS e WHERE e.saga_id = %(saga_id)s AND e.fence = %(fence)s AND e.ended_at IS NULL)
   RETURNING r.id, r.seq, r.status, r.waiting_for, r.current_step_idx
 ),
 taken_back AS (
@@ -21,14 +21,14 @@ taken_back AS (
     deadline_at = NULL,
     fence = %(fence)s
   FROM run
-  WHERE l.saga_id = run.id AND l.step_idx = run.current_step_idx
+  WHERE l.saga_id = %(saga_id)s AND l.step_idx = run.current_step_idx
   RETURNING l.attempts
 ),
 episode AS (
   UPDATE episodes AS e
   SET ended_at = statement_timestamp(), outcome = 'yielded'
   FROM run
-  WHERE e.saga_id = run.id AND e.fence = %(fence)s
+  WHERE e.saga_id = %(saga_id)s AND e.fence = %(fence)s
 ),
 journal AS (
   INSERT INTO saga_events (saga_id, seq, type, step_idx, data)
