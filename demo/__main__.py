@@ -162,19 +162,22 @@ def main() -> int:
     output: collections.deque[str] = collections.deque(maxlen=_LAST_WORDS)
     demo: Demo | None = None
     problem = ""
-    before = _ours()
+    started: list[psutil.Process] = []
     try:
         with _servers(console) as services:
             demo, supervisor = _prepared(console, services, options.flower_port, output)
             with supervisor:
-                demo.play(supervisor)
+                try:
+                    demo.play(supervisor)
+                finally:
+                    # While they live: an orphan would not be found among our children any more.
+                    started = psutil.Process().children(recursive=True)
             output.clear()  # All went to its end: nobody's last words are wanted.
     except SagaworkerError as refused:
         problem = str(refused)
     except KeyboardInterrupt:
         problem = "interrupted"
-    left = _ours() - before
-    checks = [*(demo.checks if demo else []), _nothing_left(left)]
+    checks = [*(demo.checks if demo else []), _nothing_left(started)]
     return _report(console, options, demo, checks, problem, list(output), time.monotonic() - began)
 
 
@@ -224,13 +227,10 @@ def _servers(console: Console) -> Iterator[Services]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _ours() -> set[int]:
-    """Processes that this one started, and theirs."""
-    return {child.pid for child in psutil.Process().children(recursive=True)}
-
-
-def _nothing_left(pids: set[int]) -> Check:
-    return Check(promise="everything was stopped", is_kept=not pids, found=f"processes {sorted(pids)}")
+def _nothing_left(started: list[psutil.Process]) -> Check:
+    left = [process for process in started if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    promise = f"all {len(started)} processes were stopped"
+    return Check(promise=promise, is_kept=not left, found=f"still running: {left}")
 
 
 def _report(
