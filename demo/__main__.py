@@ -228,7 +228,7 @@ def _servers(console: Console) -> Iterator[Services]:
 
 
 def _nothing_left(started: list[psutil.Process]) -> Check:
-    left = [process for process in started if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    _, left = psutil.wait_procs(started, timeout=2)
     promise = f"all {len(started)} processes were stopped"
     return Check(promise=promise, is_kept=not left, found=f"still running: {left}")
 

@@ -12,17 +12,18 @@ _REDIS_PORT = 6379
 
 
 class Unreachable(SagaworkerError):
-    """A server did not answer, or refused us."""
+    """A server did not answer, or refused us: it broke `rule`."""
 
-    def __init__(self, what: str, where: str, problem: str, remedy: str) -> None:
-        super().__init__(what, where, problem, remedy)
+    def __init__(self, what: str, where: str, problem: str, remedy: str, rule: str = "be reachable") -> None:
+        super().__init__(what, where, problem, remedy, rule)
         self.what = what
         self.where = where
         self.problem = problem
         self.remedy = remedy
+        self.rule = rule
 
     def __str__(self) -> str:
-        return f"{self.what} at {self.where} must be reachable, got: {self.problem}\n{self.remedy}"
+        return f"{self.what} at {self.where} must {self.rule}, got: {self.problem}\n{self.remedy}"
 
 
 def where(url: str) -> str:
@@ -45,7 +46,8 @@ def database_trouble(error: Exception, url: str) -> SagaworkerError | None:
     if isinstance(error, OUTAGE):
         return Unreachable("database", where(url), reason(error), "start it, or set SAGAWORKER_DATABASE_URL")
     if isinstance(error, REFUSAL):
-        return Unreachable("database", where(url), reason(error), "check SAGAWORKER_DATABASE_URL and its user's rights")
+        remedy = "check that SAGAWORKER_DATABASE_URL names a ledger, and its user's rights"
+        return Unreachable("database", where(url), reason(error), remedy, rule="do what a ledger does")
     return None
 
 
