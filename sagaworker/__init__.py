@@ -1,5 +1,10 @@
 """sagaworker: durable sagas on the Celery workers you already run."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
 from sagaworker.domain.retry import RetryPolicy
 from sagaworker.domain.state import SagaState
 from sagaworker.errors import (
@@ -16,7 +21,19 @@ from sagaworker.errors import (
     WaitTimeout,
 )
 
+if TYPE_CHECKING:
+    from sagaworker.engine import Engine
+    from sagaworker.functions import (
+        cancel_saga,
+        get_saga,
+        list_sagas,
+        list_step_results,
+        start_saga,
+        upsert_step_result,
+    )
+
 __all__ = [
+    "Engine",
     "Fenced",
     "InvalidInput",
     "InvalidSetting",
@@ -30,4 +47,27 @@ __all__ = [
     "StepTimedOut",
     "UnknownStep",
     "WaitTimeout",
+    "cancel_saga",
+    "get_saga",
+    "list_sagas",
+    "list_step_results",
+    "start_saga",
+    "upsert_step_result",
 ]
+
+# A step module imports this package for SagaState alone; the engine and its drivers come with the first who asks.
+_LATER = {
+    "Engine": "sagaworker.engine",
+    "cancel_saga": "sagaworker.functions",
+    "get_saga": "sagaworker.functions",
+    "list_sagas": "sagaworker.functions",
+    "list_step_results": "sagaworker.functions",
+    "start_saga": "sagaworker.functions",
+    "upsert_step_result": "sagaworker.functions",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module 'sagaworker' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LATER[name]), name)

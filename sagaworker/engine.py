@@ -199,7 +199,7 @@ class Engine:
         try:
             self._ring(doorbells)
         except Exception as exc:  # noqa: BLE001 - whatever the broker does, the sagas are stored
-            log.warning("%d doorbells not rung, the sweep will: %s", len(doorbells), exc)
+            log.warning("doorbells not rung: %d; the sweep will ring them: %s", len(doorbells), exc)
 
     # -- reading -------------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from psycopg.rows import DictRow
 
 from sagaworker.domain.status import RunStatus, StepStatus, WaitingFor
 from sagaworker.domain.values import Json
@@ -35,7 +34,7 @@ class Following:
     timeout: timedelta
 
 
-def position_of(row: DictRow, fence: int) -> Position:
+def position_of(row: dict[str, Any], fence: int) -> Position:
     """The position in a row of claim.sql or position.sql."""
     status = StepStatus(row["row_status"])
     return Position(
@@ -137,12 +136,11 @@ class Hold:
             self._advanced(row, begin_next=begin_next)
         return self.position
 
-    def _advanced(self, row: DictRow, *, begin_next: bool) -> None:
+    def _advanced(self, row: dict[str, Any], *, begin_next: bool) -> None:
         status = RunStatus(row["status"])
         before = self.position
         if status is RunStatus.RUNNING:
             begun = begin_next and not row["on_hold"]
-            self.is_open = not row["on_hold"]
             current = Row(
                 status=StepStatus.RUNNING if begun else StepStatus.PENDING,
                 attempts=int(begun),
@@ -235,8 +233,8 @@ class Hold:
         name: str,
         parameters: dict[str, Any],
         *,
-        run: Callable[[str, dict[str, Any]], DictRow | None],
-    ) -> DictRow | None:
+        run: Callable[[str, dict[str, Any]], dict[str, Any] | None],
+    ) -> dict[str, Any] | None:
         """The row of the move; None when `position` was read anew: it landed unseen, or begin met a cancel."""
         parameters |= {"saga_id": self.saga_id, "fence": self.fence}
         before = _signature(self.position, is_open=True)

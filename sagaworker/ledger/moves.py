@@ -142,16 +142,11 @@ class Ledger:
             "keys": [key for _, key in keyed],
         }
         rows = self._retried("met", parameters) if connection is None else execute(connection, "met", parameters)
-        return [run_of(row, row["context"] or {}) for row in rows]
+        return [run_of(row) for row in rows]
 
     def load(self, saga_id: str, line: Line) -> Loaded | None:
         """Read what a claimer needs; None when there is no such run."""
-        try:
-            row = line.one("load", {"saga_id": saga_id})
-        except UNKNOWN as exc:  # a pooled connection that has died since its last use: once more on a fresh one
-            line.lost(exc)
-            self.database.engine.dispose()
-            row = line.one("load", {"saga_id": saga_id})
+        row = line.read("load", {"saga_id": saga_id})
         return None if row is None else Loaded(**{**row, "status": RunStatus(row["status"])})
 
     def claim(

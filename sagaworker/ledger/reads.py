@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from sagaworker.domain.records import Episode, JournalEntry, SagaRun, StepResult, Timeline
 from sagaworker.domain.status import EpisodeOutcome, RunStatus, StepStatus, WaitingFor
-from sagaworker.ledger.connection import Database
+from sagaworker.ledger.connection import Database, sql
+from sagaworker.ledger.line import Line
 from sagaworker.ledger.schema import episodes, saga_events, saga_runs, saga_step_results
 
 _RUN = [saga_runs.c[name] for name in SagaRun.__slots__]
@@ -19,32 +19,18 @@ _EVENT = [saga_events.c[name] for name in JournalEntry.__slots__]
 _EPISODE = [episodes.c[name] for name in Episode.__slots__]
 
 
-def _run_with_fold() -> sa.Select[Any]:
-    """One run by :saga_id. `context` is a cache of terminal runs; that of an active one is folded from the ledger."""
-    pair = sa.func.jsonb_each(saga_step_results.c.output).table_valued("key", "value").render_derived(name="pair")
-    fold = (
-        sa.select(sa.func.jsonb_object_agg(pair.c.key, aggregate_order_by(pair.c.value, saga_step_results.c.step_idx)))
-        .select_from(saga_step_results.join(pair, sa.true()))
-        .where(saga_step_results.c.saga_id == sa.bindparam("saga_id"), saga_step_results.c.output.is_not(None))
-        .scalar_subquery()
-    )
-    return sa.select(*_RUN, sa.case((saga_runs.c.completed_at.is_(None), fold)).label("folded")).where(
-        saga_runs.c.id == sa.bindparam("saga_id")
-    )
-
-_RUN_WITH_FOLD = _run_with_fold()
-
-
 class Reads:
     """What can be asked of a ledger."""
 
     def __init__(self, database: Database) -> None:
+        self._database = database
         self._engine = database.engine
 
     def run(self, saga_id: str) -> SagaRun | None:
         """One run, its context folded from the ledger while it is active."""
-        with self._engine.connect() as connection:
-            return self._run(connection, saga_id)
+        with Line(self._database) as line:
+            row = line.read("run", {"saga_id": saga_id})
+        return None if row is None else run_of(row)
 
     def runs_by_id(self, saga_ids: Sequence[str]) -> dict[str, SagaRun]:
         """Several runs, without their contexts."""
@@ -92,13 +78,13 @@ class Reads:
     def timeline(self, saga_id: str) -> Timeline | None:
         """Run, steps, episodes and journal, in one snapshot."""
         with self._snapshot() as connection:
-            run = self._run(connection, saga_id)
-            if run is None:
+            row = connection.exec_driver_sql(sql("run").decode(), {"saga_id": saga_id}).mappings().one_or_none()
+            if row is None:
                 return None
             journal = sa.select(*_EVENT).where(saga_events.c.saga_id == saga_id).order_by(saga_events.c.seq)
             held = sa.select(*_EPISODE).where(episodes.c.saga_id == saga_id).order_by(episodes.c.fence)
             return Timeline(
-                run=run,
+                run=run_of(row),
                 steps=tuple(self._steps(connection, saga_id)),
                 episodes=tuple(_episode(row) for row in connection.execute(held).mappings()),
                 journal=tuple(JournalEntry(**row) for row in connection.execute(journal).mappings()),
@@ -106,11 +92,6 @@ class Reads:
 
     def _snapshot(self) -> sa.Connection:
         return self._engine.connect().execution_options(isolation_level="REPEATABLE READ")
-
-    @staticmethod
-    def _run(connection: sa.Connection, saga_id: str) -> SagaRun | None:
-        row = connection.execute(_RUN_WITH_FOLD, {"saga_id": saga_id}).mappings().one_or_none()
-        return None if row is None else run_of(row, row["folded"] or row["context"] or {})
 
     @staticmethod
     def _steps(connection: sa.Connection, saga_id: str) -> list[StepResult]:
@@ -121,10 +102,10 @@ class Reads:
 
 
 def _bare_run(row: sa.RowMapping) -> SagaRun:
-    return run_of(row, {})
+    return run_of({**row, "context": None})
 
 
-def run_of(row: Mapping[Any, Any], context: Mapping[str, Any]) -> SagaRun:
+def run_of(row: Mapping[Any, Any]) -> SagaRun:
     """The record of a row that has all columns of SagaRun."""
     return SagaRun(
         **{
@@ -133,7 +114,7 @@ def run_of(row: Mapping[Any, Any], context: Mapping[str, Any]) -> SagaRun:
             "waiting_for": None if row["waiting_for"] is None else WaitingFor(row["waiting_for"]),
             "step_modules": tuple(row["step_modules"]),
             "attributes": row["attributes"] or {},
-            "context": context,
+            "context": row["context"] or {},
         }
     )
 

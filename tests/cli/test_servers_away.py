@@ -85,7 +85,7 @@ def test_a_broker_that_is_away_is_told_without_its_password(url: str) -> None:
 def test_a_saga_is_stored_though_its_broker_is_away_and_a_note_says_so(commands: Commands) -> None:
     result = commands("start", "hello", "steps.echo", SAGAWORKER_BROKER_URL=f"redis://:{SECRET}@127.0.0.1:1/0")
     assert result.exit_code == 0
-    assert result.stderr.startswith("note: 1 doorbells not rung, the sweep will")
+    assert result.stderr.startswith("note: doorbells not rung: 1; the sweep will ring them")
     assert SECRET not in result.output
     assert len(commands.json("list")) == 1
 

@@ -1,7 +1,7 @@
 -- move: running -> running; running -> compensating
 -- The hot path: step i completed, step i+1 begun. Everything that somebody without the fence may have written is on the
 -- run row and is read in its own UPDATE, so a cancel or a hold that committed first is always seen, and one that comes
--- later meets the new status. Rows are named by the saga's id itself, never by a join with what another part returned:
+-- later meets the new status. On hold the next step is recorded and not begun; the holder then yields. Rows are named by the saga's id itself, never by a join with what another part returned:
 -- a plan made while the tables were empty would read them whole for ever.
 WITH run AS (
   UPDATE saga_runs AS r
@@ -57,12 +57,6 @@ following AS (
     CASE WHEN %(begin_next)s AND NOT run.on_hold THEN now() + %(next_timeout)s::interval END
   FROM run
   WHERE run.status = 'running'
-),
-episode AS (
-  UPDATE episodes AS e
-  SET ended_at = now(), outcome = 'parked'
-  FROM run
-  WHERE e.saga_id = %(saga_id)s AND e.fence = %(fence)s AND run.status = 'running' AND run.on_hold
 ),
 journal AS (
   INSERT INTO saga_events (saga_id, seq, type, step_idx, data)

@@ -31,8 +31,11 @@ run AS (
     seq = r.seq + 1,
     status = CASE WHEN found.undo_idx IS NULL THEN 'rolled_back' ELSE 'compensating' END,
     current_step_idx = coalesce(found.undo_idx, r.current_step_idx),
-    error = jsonb_build_object('reason', %(reason)s::text, 'compensate_from_idx', found.undo_idx),
-    error_class = %(error_class)s,
+    -- A saga whose cancel was accepted ends as cancelled, whatever its running step came to.
+    error = jsonb_build_object(
+      'reason', CASE WHEN r.cancel_requested THEN 'cancelled' ELSE %(reason)s::text END,
+      'compensate_from_idx', found.undo_idx),
+    error_class = CASE WHEN r.cancel_requested THEN 'cancelled' ELSE %(error_class)s END,
     waiting_for = CASE WHEN found.undo_idx IS NOT NULL THEN r.waiting_for END,
     completed_at = CASE WHEN found.undo_idx IS NULL THEN statement_timestamp() END,
     context = CASE
@@ -45,7 +48,7 @@ run AS (
       ELSE r.context END
   FROM found
   WHERE r.id = found.id AND r.fence = %(fence)s AND r.status = 'running'
-  RETURNING r.id, r.seq, r.status, r.waiting_for, found.undo_idx
+  RETURNING r.id, r.seq, r.status, r.waiting_for, r.error_class, found.undo_idx
 ),
 failed AS (
   UPDATE saga_step_results AS l
@@ -79,7 +82,7 @@ journal AS (
     run.id, run.seq, 'step.failed', %(idx)s,
     jsonb_build_object(
       'status', run.status, 'waiting_for', run.waiting_for, 'fence', %(fence)s, 'reason', %(reason)s::text,
-      'error_class', %(error_class)s::text, 'doubted', %(doubted)s, 'attempt', %(attempts)s,
+      'error_class', run.error_class, 'doubted', %(doubted)s, 'attempt', %(attempts)s,
       'compensate_from_idx', run.undo_idx, 'error', %(error)s::jsonb)
   FROM run
 )
