@@ -1,0 +1,41 @@
+# Everything a newcomer needs: `make demo` and `make test`. Both create what they need; a second run is quick.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+
+.PHONY: demo up test check bench bench-full chaos clean
+
+demo: $(VENV)/ready
+	$(BIN)/sagaworker demo
+
+up: $(VENV)/ready
+	$(BIN)/sagaworker up
+
+test: $(VENV)/ready
+	$(BIN)/python -m pytest
+
+check: $(VENV)/ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+bench: $(VENV)/ready
+	$(BIN)/python -m bench
+
+bench-full: $(VENV)/ready
+	$(BIN)/python -m bench --full
+
+# 200 sagas, 50 kills of children that hold an open episode (the short form of it is part of `make test`).
+chaos: $(VENV)/ready
+	$(BIN)/python -m pytest -m chaos
+
+clean:
+	rm -rf $(VENV) .bench-venv .sagaworker
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded,dev]'
+	touch $@
