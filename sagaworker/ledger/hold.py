@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-
 from sagaworker.domain.status import RunStatus, StepStatus, WaitingFor
 from sagaworker.domain.values import Json
 from sagaworker.domain.walk import Fail, Position, RecordUndo, Retry, Row
 from sagaworker.errors import Fenced
 from sagaworker.ledger.lease import Lease
 from sagaworker.ledger.line import UNKNOWN, Line
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Periods:

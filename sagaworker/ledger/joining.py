@@ -84,7 +84,7 @@ def _place(driver: psycopg.Connection[Any]) -> tuple[Any, ...] | None:
 
 
 def _ledgers_place(database: Database) -> tuple[Any, ...] | None:
-    with database.checkout() as own, own.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
+    with database.checkout() as own, own.cursor() as cursor:
         return cursor.execute(_PLACE).fetchone()
 
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import psycopg
-import sqlalchemy as sa
+from sqlalchemy import exc
 
 OUTAGE: tuple[type[Exception], ...] = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
-    sa.exc.OperationalError,
-    sa.exc.InterfaceError,
-    sa.exc.TimeoutError,
+    exc.OperationalError,
+    exc.InterfaceError,
+    exc.TimeoutError,
 )
-REFUSAL: tuple[type[Exception], ...] = (psycopg.Error, sa.exc.SQLAlchemyError)
+REFUSAL: tuple[type[Exception], ...] = (psycopg.Error, exc.SQLAlchemyError)
 
 
 def reason(error: Exception) -> str:
     """The server's or the driver's own words, one line, without statement, parameters or password."""
-    driver = error.orig if isinstance(error, sa.exc.DBAPIError) and error.orig is not None else error
+    driver = error.orig if isinstance(error, exc.DBAPIError) and error.orig is not None else error
     server = driver.diag.message_primary if isinstance(driver, psycopg.Error) else None
     lines = [line.strip() for line in (server or str(driver)).splitlines() if line.strip()]
     # libpq tells of every address it tried and ends each with the reason; the last colon comes before it.

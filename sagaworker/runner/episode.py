@@ -109,7 +109,7 @@ class Runner:
 class _Episode:
     """The state of one walk; lives for one `run`."""
 
-    def __init__(  # noqa: PLR0913 - what one walk is made of
+    def __init__(
         self,
         runner: Runner,
         seen: Loaded,

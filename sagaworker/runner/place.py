@@ -43,6 +43,7 @@ class Place(Protocol):
 
     def call(self, function: Callable[[], object], seconds: float) -> Ended:
         """Run user code, softly bounded where the place can; never raises."""
+        ...
 
 
 class _Alarm:

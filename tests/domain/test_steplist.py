@@ -32,7 +32,5 @@ def test_a_bad_list_is_refused(steps, said):
 
 
 def test_entries_survive_freezing():
-    entries = parse(
-        ["steps.echo", {"step": "steps.a:B", "id": "x", "params": {"n": 1}, "depends_on": []}], most=10
-    )
+    entries = parse(["steps.echo", {"step": "steps.a:B", "id": "x", "params": {"n": 1}, "depends_on": []}], most=10)
     assert thawed([entry.frozen for entry in entries]) == entries

@@ -125,7 +125,7 @@ def test_a_witnessed_death_needs_no_quarantine(engine):
     hold.close()
     assert engine.take_over_dead(engine.owner) == 1
     assert engine.run(run.id).status is RunStatus.ROLLED_BACK
-    assert [e.outcome for e in engine.timeline(run.id).episodes][0] == "died"
+    assert engine.timeline(run.id).episodes[0].outcome == "died"
 
 
 def test_a_dead_owner_is_taken_over_once_and_others_are_left_alone(engine):

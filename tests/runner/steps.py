@@ -88,8 +88,6 @@ class ReturnsNothing(Works):
 
 
 class ReturnsAnothersState(Works):
-    kept: list[SagaState] = []
-
     def execute(self, state):
         return SagaState(saga_id="x", step_idx=9, step_id="x", attempt=1, idempotency_key="x", fence=1)
 

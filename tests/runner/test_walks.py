@@ -13,7 +13,7 @@ S = "tests.runner.steps:"
 
 
 def walked(engine, *names, **options):
-    run = engine.start("test", [name if isinstance(name, dict) else name for name in names], **options)
+    run = engine.start("test", names, **options)
     return engine.run(run.id)
 
 
