@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from importlib.resources import files
-from typing import Any, LiteralString, cast
+from typing import Any, LiteralString
 
 from psycopg import sql
 from psycopg.rows import tuple_row
@@ -103,7 +103,8 @@ def _rehashed(connection: Connection, parameters: dict[str, Any]) -> list[tuple[
 
 def _limited(query: bytes, columns: sql.SQL, parameters: dict[str, Any]) -> sql.Composed:
     """The query with its columns as asked, for the given sagas only; PostgreSQL moves the condition inwards."""
-    whole = sql.SQL("SELECT {} FROM (\n{}\n) AS f").format(columns, sql.SQL(cast("LiteralString", query.decode())))
+    text = sql.SQL(query.decode())  # pyright: ignore[reportArgumentType] - the text is a file of ours
+    whole = sql.SQL("SELECT {} FROM (\n{}\n) AS f").format(columns, text)
     if parameters["saga_ids"] is None:
         return whole
     return whole + sql.SQL(" WHERE f.saga_id = ANY(%(saga_ids)s::uuid[])")
