@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from queue import Empty
 from typing import Any
 
+from billiard.einfo import ExceptionInfo
+from celery.concurrency.thread import TaskPool as ThreadPool
+from celery.worker import state as worker_state
 from celery.worker.consumer import Consumer
 from kombu.message import Message
 
@@ -26,6 +30,35 @@ class SafeConsumer(Consumer):
 
     rejected_messages = 0
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._guard_pool()
+
+    def _guard_pool(self) -> None:
+        """What raises while a message is handed to the pool keeps its place there for ever: give the place back.
+
+        A message for each place would otherwise stop the worker without a word.
+        """
+        worker = self.controller
+        hand_over = worker._process_task  # noqa: SLF001 - Celery has no public door here
+
+        def guarded(request: Any) -> None:
+            try:
+                hand_over(request)
+            except Exception as exc:  # noqa: BLE001 - a message from anybody may raise anything
+                self._count(exc, request.message.body)
+                request.reject(requeue=False)
+                worker_state.task_ready(request)
+                if worker.semaphore is not None:
+                    worker.semaphore.release()
+
+        worker._process_task = guarded  # noqa: SLF001
+        if getattr(self, "on_task_request", None) == hand_over:  # a pool without a semaphore keeps it here
+            self.on_task_request = guarded
+        if isinstance(self.pool, ThreadPool):
+            # A thread's exception stays in a future that nobody looks at: report it as a failed task.
+            self.pool.on_apply = partial(_applied, self.pool.on_apply)
+
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Handler:
         """The handler of one connection's messages. Lost connections pass, whatever else it raises ends the message."""
         self._guard_transport()
@@ -34,7 +67,7 @@ class SafeConsumer(Consumer):
 
         def on_task_received(message: Message) -> Any:
             try:
-                _check_texts(message.headers)
+                _check_headers(message.headers)
                 return handle(message)
             except lost:
                 raise
@@ -69,8 +102,10 @@ class SafeConsumer(Consumer):
         channel.handlers["BRPOP"] = guarded
 
     def _lost_connection(self) -> tuple[type[Exception], ...]:
-        """What means a lost connection. kombu counts KeyError too, for Redis: a header that is missing in a message
-        would have the worker reconnect, get the same message again, and so on for ever."""
+        """What means a lost connection: what kombu counts so, but for KeyError.
+
+        A header that is missing in a message would have the worker reconnect, get it again, and so on for ever.
+        """
         return tuple(error for error in self.connection_errors if not issubclass(error, LookupError))
 
     def _count(self, exc: Exception, content: object) -> None:
@@ -85,10 +120,25 @@ class SafeConsumer(Consumer):
         )
 
 
-def _check_texts(headers: object) -> None:
-    """Refuse what Celery would count by: a name that is a list raises after a place in the pool was given to it, and
-    the place is never given back."""
-    if isinstance(headers, dict):
-        wrong = [name for name in TEXTS if not isinstance(headers.get(name), str | None)]
-        if wrong:
-            raise TypeError(f"header {wrong[0]} must be a text, got {type(headers[wrong[0]]).__name__}")
+def _applied(apply: Handler, target: Handler, *args: Any, **options: Any) -> Any:
+    def run(*task: Any, **kwargs: Any) -> Any:
+        try:
+            return target(*task, **kwargs)
+        except Exception:  # noqa: BLE001 - whatever Celery stumbles over before or after the task itself
+            return True, ExceptionInfo(), 0.0  # as Celery's tracer reports a failure
+
+    return apply(run, *args, **options)
+
+
+def _check_headers(headers: object) -> None:
+    """Refuse what would raise in the event loop later, when there is no message any more to be rejected."""
+    if not isinstance(headers, dict):
+        return
+    for name in TEXTS:
+        if not isinstance(headers.get(name), str | None):
+            raise TypeError(f"header {name} must be a text, got {type(headers[name]).__name__}")
+    limits = headers.get("timelimit") or (None, None)
+    if not (
+        isinstance(limits, list | tuple) and [isinstance(one, int | float | None) for one in limits] == [True, True]
+    ):
+        raise TypeError(f"header timelimit must be two numbers, got {ascii(limits)[:EXCERPT]}")

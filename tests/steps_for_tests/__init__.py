@@ -1,0 +1,1 @@
+"""Steps that only tests run: each does one thing a real step should not."""

@@ -1,0 +1,42 @@
+"""Steps that leave a line in the effects journal for everything they do outside the ledger."""
+
+from __future__ import annotations
+
+import time
+
+from sagaworker import RetryPolicy, SagaState, StepFailed
+from tests.steps_for_tests.journal import note
+
+
+class Acts:
+    """Does what its params say: wait `seconds`, have an effect, wait `after` seconds, `fail`; undo in `undo_seconds`."""
+
+    TIMEOUT = 20
+
+    def execute(self, state: SagaState) -> SagaState:
+        note(state, "entered")
+        time.sleep(state.params.get("seconds", 0))
+        note(state, "did")
+        time.sleep(state.params.get("after", 0))
+        if state.params.get("fail"):
+            note(state, "undid")  # what it did is undone: it may say that it had no effect
+            raise StepFailed("as asked")
+        return state.put_output(f"did_{state.step_idx}", state.attempt)
+
+    def compensate(self, state: SagaState) -> None:
+        note(state, "undoing")
+        time.sleep(state.params.get("undo_seconds", 0))
+        note(state, "undid")
+
+
+class FailsOnce(Acts):
+    """Fails its first attempt, definitely; is tried again after `RETRY.base` seconds in place."""
+
+    NAME = "FailsOnce"
+    RETRY = RetryPolicy(max_attempts=5, base=2.0, factor=1, jitter=False, retry_on=(StepFailed,))
+
+    def execute(self, state: SagaState) -> SagaState:
+        if state.attempt == 1:
+            note(state, "refused")
+            raise StepFailed("the first time")
+        return super().execute(state)
