@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import psycopg
 
+from sagaworker.domain.fold import Fold
 from sagaworker.engine import Engine
 from sagaworker.ledger.hold import Following
 from sagaworker.ledger.line import Line
@@ -27,7 +29,13 @@ def claimed(engine: Engine, saga_id: str, *, timeout: timedelta = TIMEOUT):
 
 def advance(hold, output="{}", *, last=False, begin_next=True):
     following = None if last else Following(name="next", timeout=TIMEOUT)
-    return hold.advance(output, following=following, begin_next=begin_next, undo_timeout=TIMEOUT)
+    context = Fold()
+    for idx, earlier in hold.outputs():
+        context.add(idx, earlier)
+    context.add(hold.position.idx, json.loads(output))
+    return hold.advance(
+        output, following=following, begin_next=begin_next, undo_timeout=TIMEOUT, context=context.text
+    )
 
 
 def expire(engine: Engine, saga_id: str) -> None:

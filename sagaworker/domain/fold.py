@@ -23,6 +23,10 @@ class Fold:
             self.size += size - self._sizes.get(name, 0)
             self._sizes[name] = size
 
+    def text(self) -> str:
+        """The whole fold as JSON text."""
+        return encoded({name: entries[-1][1] for name, entries in self._by_name.items()})
+
     def below(self, step_idx: int) -> Mapping[str, Json]:
         """What step `step_idx` sees: the outputs of steps before it."""
         return _View(self._by_name, step_idx)

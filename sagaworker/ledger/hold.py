@@ -110,10 +110,17 @@ class Hold:
         self._line.close()
 
     def advance(
-        self, output: str, *, following: Following | None, begin_next: bool, undo_timeout: timedelta
+        self,
+        output: str,
+        *,
+        following: Following | None,
+        begin_next: bool,
+        undo_timeout: timedelta,
+        context: Callable[[], str],
     ) -> Position:
         """Complete the current step with its output (JSON text), and begin the next one or complete the saga.
 
+        `context` gives the fold of all outputs, this one included, as JSON text; asked when the saga completes.
         One round trip and one commit. With `begin_next` false the next step is recorded and not begun. Where a cancel,
         the run's deadline or a hold committed first, the position that comes back shows what became of it.
         """
@@ -124,6 +131,7 @@ class Hold:
             "undo_timeout": undo_timeout,
         }
         if following is None:
+            parameters["context"] = context()
             row = self._move("complete", parameters, run=self._line.one)
         else:
             parameters |= {

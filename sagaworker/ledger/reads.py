@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from sagaworker.domain.records import Episode, JournalEntry, SagaRun, StepResult, Timeline
 from sagaworker.domain.status import EpisodeOutcome, RunStatus, StepStatus, WaitingFor
+from sagaworker.domain.values import Json
 from sagaworker.ledger.connection import Database, sql
 from sagaworker.ledger.line import Line
 from sagaworker.ledger.schema import episodes, saga_events, saga_runs, saga_step_results
@@ -27,10 +28,14 @@ class Reads:
         self._engine = database.engine
 
     def run(self, saga_id: str) -> SagaRun | None:
-        """One run, its context folded from the ledger while it is active."""
+        """One run; while it is active its context is folded from the outputs on record a moment later."""
         with Line(self._database) as line:
             row = line.read("run", {"saga_id": saga_id})
-        return None if row is None else run_of(row)
+            if row is None:
+                return None
+            if row["completed_at"] is None:
+                row["context"] = _folded(output["output"] for output in line.rows("outputs", {"saga_id": saga_id}))
+        return run_of(row)
 
     def runs_by_id(self, saga_ids: Sequence[str]) -> dict[str, SagaRun]:
         """Several runs, without their contexts."""
@@ -83,9 +88,11 @@ class Reads:
                 return None
             journal = sa.select(*_EVENT).where(saga_events.c.saga_id == saga_id).order_by(saga_events.c.seq)
             held = sa.select(*_EPISODE).where(episodes.c.saga_id == saga_id).order_by(episodes.c.fence)
+            steps = tuple(self._steps(connection, saga_id))
+            context = row["context"] if row["completed_at"] else _folded(step.output or {} for step in steps)
             return Timeline(
-                run=run_of(row),
-                steps=tuple(self._steps(connection, saga_id)),
+                run=run_of({**row, "context": context}),
+                steps=steps,
                 episodes=tuple(_episode(row) for row in connection.execute(held).mappings()),
                 journal=tuple(JournalEntry(**row) for row in connection.execute(journal).mappings()),
             )
@@ -99,6 +106,13 @@ class Reads:
         return [
             StepResult(**{**row, "status": StepStatus(row["status"])}) for row in connection.execute(query).mappings()
         ]
+
+
+def _folded(outputs: Iterable[Mapping[str, Json]]) -> dict[str, Json]:
+    context: dict[str, Json] = {}
+    for output in outputs:
+        context.update(output)
+    return context
 
 
 def _bare_run(row: sa.RowMapping) -> SagaRun:

@@ -137,7 +137,7 @@ class _Episode:
 
     def run(self, claimer: Claimer, line: Line) -> EpisodeEnd:
         step = self._steps[self._seen.idx]
-        self._place.arm(step.timeout.total_seconds() + self._grace)
+        self._arm(step)
         try:
             self._failpoints.hit("claim.before", self._seen.idx)
             hold = self._ledger.claim(
@@ -231,9 +231,13 @@ class _Episode:
             case _:
                 assert_never(move)
 
+    def _arm(self, step: Step) -> None:
+        """The hard end comes within the grace after the soft one, and never later than quarantine reckons with."""
+        self._place.arm(step.timeout.total_seconds() + self._grace, slack=min(1.0, self._grace / 2))
+
     def _begin(self) -> None:
         idx = self._hold.position.idx
-        self._place.arm(self._step.timeout.total_seconds() + self._grace)
+        self._arm(self._step)
         self._failpoints.hit("begin.before", idx)
         self._hold.begin(self._step.timeout)
         self._failpoints.hit("begin.after", idx)
@@ -266,7 +270,7 @@ class _Episode:
         if idx + 1 < len(self._steps):
             following = Following(name=self._steps[idx + 1].name, timeout=self._steps[idx + 1].timeout)
             if not is_stopping:
-                self._place.arm(following.timeout.total_seconds() + self._grace)
+                self._arm(self._steps[idx + 1])
         self._fold.add(idx, output_delta(result), output_sizes(result))
         self._failpoints.hit("advance.before", idx)
         hold.advance(
@@ -274,6 +278,7 @@ class _Episode:
             following=following,
             begin_next=following is not None and not is_stopping,
             undo_timeout=self._undo_timeout,
+            context=self._fold.text,
         )
         self._failpoints.hit("advance.after", idx)
 
@@ -284,7 +289,7 @@ class _Episode:
             self._record_undo(walk.RecordUndo(result=StepStatus.COMPENSATED), attempted=False)
             return
         compensate = step.compensate
-        self._place.arm(step.timeout.total_seconds() + self._grace)
+        self._arm(step)
         state = self._state(outcome="completed" if row.has_completed else "unknown")
         self._enter(RunStatus.COMPENSATING)
         self._failpoints.hit("compensate.before", idx)

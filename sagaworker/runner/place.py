@@ -35,8 +35,8 @@ class Place(Protocol):
         """Within: `call` may be used."""
         ...
 
-    def arm(self, seconds: float) -> None:
-        """From now on, unless disarmed or armed anew, `seconds` is the most this attempt may live."""
+    def arm(self, seconds: float, slack: float) -> None:
+        """From now on, unless disarmed or armed anew, this attempt may live `seconds` at most, up to `slack` less."""
 
     def disarm(self) -> None:
         """Nothing of this episode is on record as begun any more."""
@@ -83,21 +83,30 @@ class _Alarm:
 class ChildPlace:
     """A prefork pool child, in its main thread: soft end by alarm, hard end by a watcher that needs no GIL.
 
-    The hard end prints where the step hung and leaves the process with status 1; the parent is the witness.
+    The hard end prints where the step hung and leaves the process with status 1; the parent is the witness. To arm the
+    watcher starts a thread, which takes longer than a short step; so one that is armed is left alone while it has
+    between `seconds - slack` and `seconds` left.
     """
 
     def __init__(self) -> None:
         self._alarm = _Alarm()
+        self._ends_at: float | None = None
 
     def entered(self) -> contextlib.AbstractContextManager[None]:
         return self._alarm.installed()
 
-    def arm(self, seconds: float) -> None:
+    def arm(self, seconds: float, slack: float) -> None:
+        now = time.monotonic()
+        if self._ends_at is not None and seconds - slack <= self._ends_at - now <= seconds:
+            return
         # Celery replaces sys.stderr by a logger without a file number.
         faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__ or 2)
+        self._ends_at = now + seconds
 
     def disarm(self) -> None:
-        faulthandler.cancel_dump_traceback_later()
+        if self._ends_at is not None:
+            self._ends_at = None
+            faulthandler.cancel_dump_traceback_later()
 
     def call(self, function: Callable[[], object], seconds: float) -> Ended:
         return self._alarm.call(function, seconds)
@@ -119,7 +128,7 @@ class HostPlace:
         finally:
             signal.signal(signal.SIGINT, previous)
 
-    def arm(self, seconds: float) -> None:
+    def arm(self, seconds: float, slack: float) -> None:
         """The host is not ours to end."""
 
     def disarm(self) -> None:
@@ -148,7 +157,7 @@ class ThreadPlace:
     def entered(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
 
-    def arm(self, seconds: float) -> None:
+    def arm(self, seconds: float, slack: float) -> None:  # noqa: ARG002 - the place's shape
         self.disarm()
         if self._on_stuck is not None:
             self._timer = threading.Timer(seconds, self._on_stuck)

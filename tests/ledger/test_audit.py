@@ -186,7 +186,6 @@ class Ledger:
 
 # What keeps some of these breaches out of a real ledger: constraints, which a restored backup or a repair may lack.
 GUARDS = """
-    ALTER TABLE saga_runs DROP CONSTRAINT saga_runs_terminal_has_completed_at_and_does_not_wait;
     DROP INDEX episodes_one_open_per_saga;
     DROP INDEX saga_runs_kind_key_is_unique
 """

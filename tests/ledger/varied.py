@@ -12,6 +12,7 @@ from typing import Any
 from sagaworker.domain.status import ErrorClass, RunStatus, StepStatus, WaitingFor
 from sagaworker.domain.values import canonical_hash
 from sagaworker.domain.walk import Fail, RecordUndo, Retry
+from sagaworker.domain.fold import Fold
 from sagaworker.ledger.connection import Database
 from sagaworker.ledger.hold import Following, Hold, Periods
 from sagaworker.ledger.line import Line
@@ -82,7 +83,12 @@ def advance(hold: Hold, *, begin_next: bool = True, **output: Any) -> Hold:
     following = None if idx == len(CHAIN) - 1 else Following(name=str(idx + 1), timeout=HOUR)
     output = output or {"last": idx, f"step {idx}": [idx, 0.1]}
     begin_next = begin_next and following is not None
-    hold.advance(json.dumps(output), following=following, begin_next=begin_next, undo_timeout=HOUR)
+    context = Fold()
+    for idx, earlier in [*hold.outputs(), (hold.position.idx, output)]:
+        context.add(idx, earlier)
+    hold.advance(
+        json.dumps(output), following=following, begin_next=begin_next, undo_timeout=HOUR, context=context.text
+    )
     return hold
 
 

@@ -19,12 +19,7 @@ WITH run AS (
     completed_at = CASE WHEN r.cancel_requested OR r.deadline_at <= now() THEN NULL ELSE now() END,
     context = CASE
       WHEN r.cancel_requested OR r.deadline_at <= now() THEN r.context
-      ELSE (
-        SELECT coalesce(jsonb_object_agg(kv.key, kv.value ORDER BY l.step_idx), '{}')
-        FROM saga_step_results AS l
-        CROSS JOIN LATERAL jsonb_each(l.output) AS kv
-        WHERE l.saga_id = %(saga_id)s AND l.output IS NOT NULL
-      ) || %(output)s::jsonb END
+      ELSE %(context)s::jsonb END
   FROM saga_step_results AS held
   WHERE
     r.id = %(saga_id)s

@@ -1,15 +1,7 @@
--- read: one run; its context is the cache of a terminal run, and folded from the ledger while it is active
+-- read: one run; its context is a cache, filled when it ends
 SELECT
   r.id::text AS id, r.kind, r.status, r.actor_id, r.key, r.waiting_for, r.wake_at, r.step_modules, r.inputs,
-  r.inputs_hash,
-  CASE
-    WHEN r.completed_at IS NOT NULL THEN r.context
-    ELSE (
-      SELECT jsonb_object_agg(pair.key, pair.value ORDER BY l.step_idx)
-      FROM saga_step_results AS l
-      CROSS JOIN LATERAL jsonb_each(l.output) AS pair
-      WHERE l.saga_id = %(saga_id)s AND l.output IS NOT NULL
-    ) END AS context,
+  r.inputs_hash, r.context,
   r.current_step_idx, r.fence, r.recovery_policy, r.recoveries, r.max_recoveries, r.on_compensation_failure,
   r.cancel_requested, r.cancel_reason, r.error, r.error_class, r.trigger_type, r.trigger_ref, r.mode,
   r.conversation_id, r.attributes, r.queue, r.priority, r.source_stack, r.source_env, r.deadline_at, r.inserted_at,

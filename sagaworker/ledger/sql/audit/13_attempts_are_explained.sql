@@ -10,3 +10,7 @@ WHERE
     FROM saga_events AS j
     WHERE j.saga_id = l.saga_id AND j.step_idx = l.step_idx AND j.type = 'step.retried'
   )
+UNION ALL
+SELECT l.saga_id, concat('row ', l.step_idx, ' has ', l.in_doubt, ' doubts and ', l.attempts, ' attempts')
+FROM saga_step_results AS l
+WHERE l.in_doubt > l.attempts

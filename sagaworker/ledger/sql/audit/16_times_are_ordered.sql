@@ -13,7 +13,10 @@ SELECT
   concat(
     'row ', l.step_idx, ' started ', l.started_at, ', completed ', l.completed_at, ', undone ', l.compensated_at)
 FROM saga_step_results AS l
-WHERE l.started_at > l.completed_at OR coalesce(l.completed_at, l.started_at) > l.compensated_at
+WHERE
+  l.started_at > l.completed_at
+  OR coalesce(l.completed_at, l.started_at) > l.compensated_at
+  OR (l.status = 'completed' AND l.completed_at IS NULL)
 UNION ALL
 SELECT e.saga_id, concat('the episode of fence ', e.fence, ' started ', e.started_at, ', ended ', e.ended_at)
 FROM episodes AS e
