@@ -333,12 +333,12 @@ class Engine:
         checked_id(saga_id)
         place = HostPlace() if _is_main_thread() else None
         if place is None:
-            self.run_episode(saga_id, place=ThreadPlace())
+            end = self.run_episode(saga_id, place=ThreadPlace())
         else:
-            self.run_episode(saga_id, place=place, should_stop=lambda: place.was_interrupted)
+            end = self.run_episode(saga_id, place=place, should_stop=lambda: place.was_interrupted)
             if place.was_interrupted:
                 raise KeyboardInterrupt
-        return self.get(saga_id)
+        return end.run or self.get(saga_id)
 
     def run_episode(
         self,

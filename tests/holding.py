@@ -19,7 +19,7 @@ TIMEOUT = timedelta(seconds=5)
 def claimed(engine: Engine, saga_id: str, *, timeout: timedelta = TIMEOUT):
     """Claim as this engine's process would; None when refused."""
     line = Line(engine.database)
-    seen = engine.ledger.load(saga_id, line)
+    seen = engine.ledger.load(saga_id, line).run
     claimer = Claimer(owner=engine.owner)
     hold = engine.ledger.claim(seen, claimer, line, step_name="one", timeout=timeout, undo_timeout=timeout)
     if hold is None:
@@ -33,9 +33,7 @@ def advance(hold, output="{}", *, last=False, begin_next=True):
     for idx, earlier in hold.outputs():
         context.add(idx, earlier)
     context.add(hold.position.idx, json.loads(output))
-    return hold.advance(
-        output, following=following, begin_next=begin_next, undo_timeout=TIMEOUT, context=context.text
-    )
+    return hold.advance(output, following=following, begin_next=begin_next, undo_timeout=TIMEOUT, context=context.text)
 
 
 def expire(engine: Engine, saga_id: str) -> None:

@@ -37,7 +37,7 @@ def _main(parent: int, death_signal: int, account: str, program: list[str]) -> N
         sys.exit(NOT_EXECUTED)  # The parent died before prctl: no signal will come.
     # Python ignores these; the program must find them as any program does.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    os.execvp(program[0], program)
+    os.execvp(program[0], program)  # noqa: S606 - the program comes from this package
 
 
 if __name__ == "__main__":

@@ -92,6 +92,7 @@ class Hold:
         self.position = position
         self.lease = lease
         self.is_open = True
+        self.completed: Mapping[str, Any] | None = None  # what the saga's completion set on its run, when it is known
         self._line = line
         self._periods = periods
 
@@ -133,6 +134,8 @@ class Hold:
         if following is None:
             parameters["context"] = context()
             row = self._move("complete", parameters, run=self._line.one)
+            if row is not None and row["completed_at"] is not None:
+                self.completed = row
         else:
             parameters |= {
                 "begin_next": begin_next,

@@ -57,20 +57,10 @@ class NewRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """What a claimer read before it claims. The list and the inputs are frozen since the start."""
+    """What a claimer read before it claims, and whether it may. The list and the inputs are frozen since the start."""
 
-    saga_id: str
-    kind: str
-    key: str | None
-    status: RunStatus
-    fence: int
-    idx: int
+    run: SagaRun
     is_claimable: bool
-    step_modules: Sequence[Json]
-    inputs: Mapping[str, Json] = field(repr=False)
-    mode: str
-    queue: str | None
-    priority: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,11 +137,11 @@ class Ledger:
     def load(self, saga_id: str, line: Line) -> Loaded | None:
         """Read what a claimer needs; None when there is no such run."""
         row = line.read("load", {"saga_id": saga_id})
-        return None if row is None else Loaded(**{**row, "status": RunStatus(row["status"])})
+        return None if row is None else Loaded(run=run_of(row), is_claimable=row["is_claimable"])
 
     def claim(
         self,
-        seen: Loaded,
+        seen: SagaRun,
         claimer: Claimer,
         line: Line,
         *,
@@ -166,10 +156,10 @@ class Ledger:
         """
         lease = Lease(duration=self.periods.lease)
         parameters: dict[str, Any] = {
-            "saga_id": seen.saga_id,
+            "saga_id": seen.id,
             "seen_fence": seen.fence,
             "seen_status": seen.status,
-            "idx": seen.idx,
+            "idx": seen.current_step_idx,
             "step_name": step_name,
             "timeout": timeout,
             "undo_timeout": undo_timeout,
@@ -193,7 +183,7 @@ class Ledger:
             return None
         return Hold(
             line,
-            saga_id=seen.saga_id,
+            saga_id=seen.id,
             fence=row["fence"],
             owner=claimer.owner,
             position=position_of(row, row["fence"]),
@@ -201,10 +191,10 @@ class Ledger:
             periods=self.periods,
         )
 
-    def _landed_claim(self, seen: Loaded, claimer: Claimer) -> tuple[DictRow | None, bool]:
+    def _landed_claim(self, seen: SagaRun, claimer: Claimer) -> tuple[DictRow | None, bool]:
         """After a lost line: (row, True) where the claim landed, (None, True) where another did, (None, False) neither."""
         fence = seen.fence + 1
-        found = self._retried("position", {"saga_id": seen.saga_id, "fence": fence, "owner": claimer.owner})
+        found = self._retried("position", {"saga_id": seen.id, "fence": fence, "owner": claimer.owner})
         if not found or found[0]["fence"] == seen.fence:
             return None, False
         is_ours = found[0]["fence"] == fence and found[0]["is_open"]

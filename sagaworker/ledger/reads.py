@@ -30,7 +30,7 @@ class Reads:
     def run(self, saga_id: str) -> SagaRun | None:
         """One run; while it is active its context is folded from the outputs on record a moment later."""
         with Line(self._database) as line:
-            row = line.read("run", {"saga_id": saga_id})
+            row = line.read("load", {"saga_id": saga_id})
             if row is None:
                 return None
             if row["completed_at"] is None:
@@ -83,7 +83,7 @@ class Reads:
     def timeline(self, saga_id: str) -> Timeline | None:
         """Run, steps, episodes and journal, in one snapshot."""
         with self._snapshot() as connection:
-            row = connection.exec_driver_sql(sql("run").decode(), {"saga_id": saga_id}).mappings().one_or_none()
+            row = connection.exec_driver_sql(sql("load").decode(), {"saga_id": saga_id}).mappings().one_or_none()
             if row is None:
                 return None
             journal = sa.select(*_EVENT).where(saga_events.c.saga_id == saga_id).order_by(saga_events.c.seq)

@@ -8,13 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import assert_never
 
 from sagaworker.domain import walk
 from sagaworker.domain.fold import Fold
-from sagaworker.domain.records import Doorbell
+from sagaworker.domain.records import Doorbell, SagaRun
 from sagaworker.domain.state import SagaState, ValueLimits, output_delta, output_sizes, output_text
 from sagaworker.domain.status import RunStatus, StepStatus, WaitingFor
 from sagaworker.domain.steplist import StepEntry, thawed
@@ -23,7 +23,7 @@ from sagaworker.failpoints import Failpoints
 from sagaworker.heartbeat import Heartbeat
 from sagaworker.ledger.hold import Following, Hold
 from sagaworker.ledger.line import Line
-from sagaworker.ledger.moves import Claimer, Ledger, Loaded
+from sagaworker.ledger.moves import Claimer, Ledger
 from sagaworker.registry import Registry, Step
 from sagaworker.runner.attempt import executed, undone
 from sagaworker.runner.place import Deadline, Place
@@ -48,6 +48,7 @@ class EpisodeEnd:
     outcome: str
     reason: str = ""
     doorbell: Doorbell | None = None
+    run: SagaRun | None = None  # as the ledger has it, where the walk completed the saga and so knows all of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,10 +80,11 @@ class Runner:
             SagaNotFound: there is no such run.
         """
         with self._walking_once(saga_id) as is_first, Line(self._ledger.database) as line:
-            seen = self._ledger.load(saga_id, line)
-            if seen is None:
+            loaded = self._ledger.load(saga_id, line)
+            if loaded is None:
                 raise SagaNotFound(saga_id)
-            if not is_first or not seen.is_claimable or observer.should_stop():
+            seen = loaded.run
+            if not is_first or not loaded.is_claimable or observer.should_stop():
                 return EpisodeEnd(saga_id=saga_id, status=seen.status, outcome="busy")
             entries = thawed(seen.step_modules)
             try:
@@ -112,7 +114,7 @@ class _Episode:
     def __init__(
         self,
         runner: Runner,
-        seen: Loaded,
+        seen: SagaRun,
         entries: Sequence[StepEntry],
         steps: Sequence[Step],
         place: Place,
@@ -136,16 +138,16 @@ class _Episode:
         self._hold: Hold
 
     def run(self, claimer: Claimer, line: Line) -> EpisodeEnd:
-        step = self._steps[self._seen.idx]
+        step = self._steps[self._seen.current_step_idx]
         self._arm(step)
         try:
-            self._failpoints.hit("claim.before", self._seen.idx)
+            self._failpoints.hit("claim.before", self._seen.current_step_idx)
             hold = self._ledger.claim(
                 self._seen, claimer, line, step_name=step.name, timeout=step.timeout, undo_timeout=self._undo_timeout
             )
             if hold is None:
                 return self._end("busy")
-            self._failpoints.hit("claim.after", self._seen.idx)
+            self._failpoints.hit("claim.after", self._seen.current_step_idx)
             self._hold = hold
             self._heartbeat.add(hold)
             try:
@@ -170,7 +172,24 @@ class _Episode:
             # Inside a step: its attempt is in doubt, so it is given up as if this process had died, and counted.
             self._ledger.take_over_own(hold)
             return self._end("interrupted")
-        return self._end(self._outcome())
+        end = self._end(self._outcome())
+        return replace(end, run=self._completed()) if hold.completed is not None else end
+
+    def _completed(self) -> SagaRun:
+        """The completed run without reading it again: everything else on it is frozen since it was claimed."""
+        hold = self._hold
+        assert hold.completed is not None
+        return replace(
+            self._seen,
+            status=hold.position.status,
+            current_step_idx=hold.position.idx,
+            fence=hold.fence,
+            waiting_for=None,
+            wake_at=None,
+            context=hold.completed["context"],
+            started_at=hold.completed["started_at"],
+            completed_at=hold.completed["completed_at"],
+        )
 
     def _outcome(self) -> str:
         position = self._hold.position
@@ -180,13 +199,13 @@ class _Episode:
 
     def _end(self, outcome: str) -> EpisodeEnd:
         status = self._hold.position.status if hasattr(self, "_hold") else self._seen.status
-        idx = self._hold.position.idx if hasattr(self, "_hold") else self._seen.idx
-        return EpisodeEnd(saga_id=self._seen.saga_id, status=status, outcome=outcome, doorbell=self._doorbell(idx))
+        idx = self._hold.position.idx if hasattr(self, "_hold") else self._seen.current_step_idx
+        return EpisodeEnd(saga_id=self._seen.id, status=status, outcome=outcome, doorbell=self._doorbell(idx))
 
     def _doorbell(self, idx: int) -> Doorbell:
         seen = self._seen
         return Doorbell(
-            saga_id=seen.saga_id,
+            saga_id=seen.id,
             kind=seen.kind,
             key=seen.key,
             step_idx=idx,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import os
 import signal
 import sys
 import threading
@@ -46,6 +47,22 @@ class Place(Protocol):
         ...
 
 
+def _called(function: Callable[[], object]) -> object:
+    """Run user code; a child that it forked and that comes back ends here: it has its parent's fence and connection."""
+    pid = os.getpid()
+    status = 1
+    try:
+        result = function()
+        status = 0
+    except SystemExit as exc:
+        status = exc.code if isinstance(exc.code, int) else status
+        raise
+    finally:
+        if os.getpid() != pid:
+            os._exit(status & 0xFF)
+    return result
+
+
 class _Alarm:
     """StepTimedOut by SIGALRM, only while inside user code, at most once a call. Main thread only."""
 
@@ -54,18 +71,30 @@ class _Alarm:
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
+        """Within: `call` may be used. An alarm that somebody else has set, the host or a step that walks another saga
+        inside itself, is put off meanwhile and due again afterwards.
+        """
         previous = signal.signal(signal.SIGALRM, self._fire)
+        begun_at = time.monotonic()
+        delay, interval = signal.setitimer(signal.ITIMER_REAL, 0)
         try:
             yield
         finally:
-            signal.signal(signal.SIGALRM, previous)
+            # Before the handler goes: an alarm of ours that met the default one would end the process.
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL if previous is None else previous)
+            if delay > 0:
+                left = delay - (time.monotonic() - begun_at)
+                signal.setitimer(signal.ITIMER_REAL, max(left, 0.001), interval)
 
     def call(self, function: Callable[[], object], seconds: float) -> Ended:
         try:
             try:
+                # An earlier step of this episode may have taken the handler away.
+                signal.signal(signal.SIGALRM, self._fire)
                 self.is_inside = True
                 signal.setitimer(signal.ITIMER_REAL, seconds)
-                result = function()
+                result = _called(function)
             finally:
                 # The alarm may still fire before the next line is done; the outer except then catches it.
                 self.is_inside = False
@@ -126,7 +155,7 @@ class HostPlace:
             with self._alarm.installed():
                 yield
         finally:
-            signal.signal(signal.SIGINT, previous)
+            signal.signal(signal.SIGINT, signal.SIG_DFL if previous is None else previous)
 
     def arm(self, seconds: float, slack: float) -> None:
         """The host is not ours to end."""
@@ -171,7 +200,7 @@ class ThreadPlace:
 
     def call(self, function: Callable[[], object], seconds: float) -> Ended:  # noqa: ARG002 - the place's shape
         try:
-            return Ended(result=function())
+            return Ended(result=_called(function))
         except BaseException as exc:  # noqa: BLE001 - the step boundary: whatever a step does, the walk decides what it means
             return Ended(exception=exc)
 

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from sagaworker.domain.fold import Fold
 from sagaworker.domain.status import ErrorClass, RunStatus, StepStatus, WaitingFor
 from sagaworker.domain.values import canonical_hash
 from sagaworker.domain.walk import Fail, RecordUndo, Retry
-from sagaworker.domain.fold import Fold
 from sagaworker.ledger.connection import Database
 from sagaworker.ledger.hold import Following, Hold, Periods
 from sagaworker.ledger.line import Line
@@ -58,9 +58,12 @@ class Sagas:
 
     def claim(self, saga_id: str) -> Hold:
         line = Line(self.ledger.database)
-        seen = self.ledger.load(saga_id, line)
-        assert seen is not None
-        hold = self.ledger.claim(seen, self.claimer, line, step_name=str(seen.idx), timeout=HOUR, undo_timeout=HOUR)
+        loaded = self.ledger.load(saga_id, line)
+        assert loaded is not None
+        seen = loaded.run
+        hold = self.ledger.claim(
+            seen, self.claimer, line, step_name=str(seen.current_step_idx), timeout=HOUR, undo_timeout=HOUR
+        )
         assert hold is not None
         self._holds.callback(hold.close)
         return hold

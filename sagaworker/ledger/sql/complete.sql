@@ -31,7 +31,7 @@ WITH run AS (
     AND held.status = 'running'
     AND held.attempts = %(attempts)s
   RETURNING
-    r.seq, r.status, r.current_step_idx, r.cancel_requested, r.waiting_for,
+    r.seq, r.status, r.current_step_idx, r.cancel_requested, r.waiting_for, r.context, r.started_at, r.completed_at,
     coalesce(r.deadline_at <= now(), false) AS deadline_passed,
     r.waiting_for IS NOT NULL AND r.waiting_for = 'hold' AS on_hold
 ),
@@ -61,5 +61,7 @@ journal AS (
       'status', run.status, 'waiting_for', run.waiting_for, 'fence', %(fence)s, 'attempt', %(attempts)s)
   FROM run
 )
-SELECT run.status, run.current_step_idx AS idx, run.cancel_requested, run.deadline_passed, run.on_hold
+SELECT
+  run.status, run.current_step_idx AS idx, run.cancel_requested, run.deadline_passed, run.on_hold, run.context,
+  run.started_at, run.completed_at
 FROM run

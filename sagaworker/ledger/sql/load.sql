@@ -1,12 +1,15 @@
--- read: what a claimer must know before it claims; everything but the first line of columns is frozen at start
+-- read: one run, whole, and whether somebody may claim it
 SELECT
-  r.status, r.fence, r.current_step_idx AS idx,
-  r.id::text AS saga_id, r.kind, r.key, r.step_modules, r.inputs, r.mode, r.queue, r.priority,
+  r.id::text AS id, r.kind, r.status, r.actor_id, r.key, r.waiting_for, r.wake_at, r.step_modules, r.inputs,
+  r.inputs_hash, r.context, r.current_step_idx, r.fence, r.recovery_policy, r.recoveries, r.max_recoveries,
+  r.on_compensation_failure, r.cancel_requested, r.cancel_reason, r.error, r.error_class, r.trigger_type,
+  r.trigger_ref, r.mode, r.conversation_id, r.attributes, r.queue, r.priority, r.source_stack, r.source_env,
+  r.deadline_at, r.inserted_at, r.started_at, r.completed_at, r.archived_at,
   (
     r.status IN ('pending', 'running', 'compensating')
     AND r.archived_at IS NULL
     AND (r.waiting_for IS NULL OR (r.waiting_for IN ('timer', 'retry', 'quarantine') AND r.wake_at <= now()))
-    AND NOT EXISTS (SELECT FROM episodes AS e WHERE e.saga_id = r.id AND e.ended_at IS NULL)
+    AND NOT EXISTS (SELECT FROM episodes AS e WHERE e.saga_id = %(saga_id)s AND e.ended_at IS NULL)
   ) AS is_claimable
 FROM saga_runs AS r
 WHERE r.id = %(saga_id)s
