@@ -1,0 +1,141 @@
+"""What the pages say of the code is so: tests named, settings, moves, floors, links."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from dataclasses import fields
+from datetime import timedelta
+from importlib.resources import files
+
+import pytest
+
+from sagaworker import registry
+from sagaworker.celery import naming
+from sagaworker.domain.state import SagaState
+from sagaworker.domain.status import MOVES
+from sagaworker.settings import PREFIX, Settings
+from tests.docs.pages import PAGES, ROOT, blocks, links, rows
+
+README = ROOT / "README.md"
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+GUARANTEES = ROOT / "docs" / "guarantees.md"
+WRITING_STEPS = ROOT / "docs" / "writing-steps.md"
+SQL = files("sagaworker.ledger").joinpath("sql")
+TEST = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
+PICTURE = next(block.text for block in blocks(ARCHITECTURE) if block.language == "mermaid")
+
+
+def functions_in(path: str) -> set[str]:
+    found = ast.walk(ast.parse((ROOT / path).read_text("utf-8")))
+    return {node.name for node in found if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}
+
+
+def shown(value: object) -> str:
+    """A setting as its variable would be written."""
+    match value:
+        case None:
+            return "none"
+        case timedelta():
+            return f"{value.total_seconds():g}"
+        case tuple():
+            return ",".join(value)
+        case _:
+            return str(value)
+
+
+# -- links ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_between_the_pages_leads_somewhere(page):
+    missing = [link for link in links(page) if not (page.parent / link.partition("#")[0]).exists()]
+    assert missing == []
+
+
+def test_every_page_can_be_reached_from_the_readme():
+    reached = {README}
+    waiting = [README]
+    while waiting:
+        page = waiting.pop()
+        for link in links(page):
+            target = (page.parent / link.partition("#")[0]).resolve()
+            if target.suffix == ".md" and target not in reached:
+                reached.add(target)
+                waiting.append(target)
+    assert [page.name for page in PAGES if page not in reached] == []
+
+
+# -- guarantees ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_row_of_the_failure_matrix_names_a_test_and_each_of_them_exists():
+    lines = GUARANTEES.read_text("utf-8").split("## Failure matrix")[1].splitlines()
+    table = [line for line in lines if line.startswith("| ") and not line.startswith(("| what goes wrong", "| |"))]
+    assert len(table) > 40
+    missing = []
+    for line in table:
+        named = TEST.findall(line)
+        assert named, f"no test in: {line}"
+        missing += [f"{path}::{name}" for path, name in named if name not in functions_in(path)]
+    assert missing == []
+
+
+def test_all_nine_guarantees_are_stated():
+    assert re.findall(r"^\*\*(G\d)\. ", GUARANTEES.read_text("utf-8"), re.MULTILINE) == [f"G{n}" for n in range(1, 10)]
+
+
+# -- settings and members ------------------------------------------------------------------------------------------------
+
+
+def test_the_settings_of_the_readme_are_those_of_the_code():
+    said = {name.strip("`"): default for name, default, _ in rows(README, "variable")}
+    assert said == {PREFIX + one.name.upper(): shown(one.default) for one in fields(Settings)}
+
+
+def test_the_members_of_writing_steps_are_those_the_registry_reads():
+    source = (ROOT / "sagaworker" / "registry.py").read_text("utf-8")
+    read = set(re.findall(r'_(?:member|choice)\(owner, path, "(\w+)"', source))
+    assert {name.strip("`") for name, *_ in rows(WRITING_STEPS, "member")} == read
+    assert registry.__file__ == str(ROOT / "sagaworker" / "registry.py")
+
+
+def test_what_writing_steps_says_a_step_sees_is_what_a_state_has():
+    text = WRITING_STEPS.read_text("utf-8").split("## What a step sees")[1].split("## Idempotency")[0]
+    said = {name for cell in re.findall(r"^\| (`.+?) \|", text, re.MULTILINE) for name in re.findall(r"`(\w+)", cell)}
+    assert said == {name for name in dir(SagaState) if not name.startswith("_")}
+
+
+# -- architecture ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_picture_shows_every_move_from_and_to_where_it_goes_and_no_other():
+    drawn: dict[str, set[tuple[str, str]]] = {}
+    for before, moves, after in re.findall(r'^ +(\w+) -->\|"(.+)"\| (\w+)$', PICTURE, re.MULTILINE):
+        for move in moves.split(" · "):
+            drawn.setdefault(move, set()).add((before, after))
+    assert drawn == MOVES
+
+
+def test_the_picture_shows_the_floors_of_the_import_contract():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    said = [{name.removeprefix("sagaworker.") for name in layer.split(" | ")} for layer in layers]
+    drawn = [set(names.split(" · ")) for names in re.findall(r'floor\d+\["(.+?)"\]', PICTURE)]
+    assert drawn == said
+
+
+def test_the_table_of_moves_names_every_file_and_no_other():
+    named = {name for cell, _ in rows(ARCHITECTURE, "file") for name in re.findall(r"`(\w+)\.sql`", cell)}
+    assert named == {file.name.removesuffix(".sql") for file in SQL.iterdir() if file.name.endswith(".sql")}
+
+
+def test_every_sql_file_and_task_that_a_page_names_exists():
+    tasks = {value for value in vars(naming).values() if isinstance(value, str) and value.startswith("sagaworker.")}
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        for name in re.findall(r"`(\w+\.sql)`", text):
+            assert SQL.joinpath(name).is_file(), f"{name} in {page.name}"
+        for name in re.findall(r'[`"](sagaworker\.\w+_(?:sagas?|orphans|due|results))[`("]', text):
+            assert name in tasks, f"{name} in {page.name}"
