@@ -236,7 +236,11 @@ class Hold:
     def _cold(self, name: str, parameters: dict[str, Any]) -> Position:
         row = self._move(name, {"idx": self.position.idx, **parameters}, run=self._line.locked)
         if row is not None:
-            self._read()
+            try:
+                self._read()
+            except Fenced:  # it landed and let the saga go, and somebody else has gone on from there already
+                self.is_open = False
+                self.position = replace(self.position, status=RunStatus(row.get("status", self.position.status)))
         return self.position
 
     def _move(
