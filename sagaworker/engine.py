@@ -336,7 +336,8 @@ class Engine:
             end = self.run_episode(saga_id, place=ThreadPlace())
         else:
             end = self.run_episode(saga_id, place=place, should_stop=lambda: place.was_interrupted)
-            if place.was_interrupted:
+            # Or a saga that one of its steps walked was: the Ctrl-C is the same.
+            if place.was_interrupted or end.outcome == "interrupted":
                 raise KeyboardInterrupt
         return end.run or self.get(saga_id)
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 from sagaworker.domain.retry import RetryPolicy
 from sagaworker.domain.state import SagaState, descends_from
-from sagaworker.domain.values import Json, checked_copy
+from sagaworker.domain.values import Json, checked_copy, encoded
 from sagaworker.domain.walk import Failed
 from sagaworker.errors import InvalidInput, StepFailed
 from sagaworker.runner.place import Ended
 
 MAX_MESSAGE = 2000
+MAX_DETAILS = 16 * 1024  # bytes of JSON: the error is written twice, into the row and the journal
 LEGAL_RESULTS = "the state it was given, or one made from it by put_output"
 
 
@@ -49,36 +51,54 @@ def _failed(exception: BaseException, retry: RetryPolicy) -> Failed:
 
 
 def described(exception: BaseException) -> dict[str, Json]:
-    """An exception as JSON: kind, message, where it was raised, and the details of a StepFailed. Never raises."""
-    error: dict[str, Json] = {"kind": type(exception).__name__, "message": _message(exception)}
-    where = _where(exception)
+    """An exception as JSON: kind, message, where it was raised, and the details of a StepFailed.
+
+    Never raises and never grows: whatever the exception's own members do, what comes back can be recorded.
+    """
+    error: dict[str, Json] = {"kind": _told(lambda: type(exception).__name__), "message": _told(lambda: str(exception))}
+    where = _told(lambda: _where(exception))
     if where:
         error["at"] = where
-    if isinstance(exception, StepFailed) and exception.details:
-        try:
-            error["details"] = checked_copy(exception.details, "details")
-        except InvalidInput:
-            error["details"] = _safe(repr(exception.details))
+    if isinstance(exception, StepFailed):
+        error |= _details(exception)
     return error
 
 
-def _message(exception: BaseException) -> str:
+def _details(exception: StepFailed) -> dict[str, Json]:
+    """Its details as they are where they are JSON of a reasonable size, else as text."""
+    # A subclass may have no details: not every __init__ calls the one it derives from.
+    details = getattr(exception, "details", None)
     try:
-        text = str(exception)
-    except Exception:  # noqa: BLE001 - user code: __str__ may do anything
-        return f"<unprintable {type(exception).__name__}>"
-    return _safe(text)
+        copy = checked_copy(details, "details")
+        if copy in (None, {}):
+            return {}
+        if len(encoded(copy)) <= MAX_DETAILS:
+            return {"details": copy}
+    except Exception:  # noqa: BLE001, S110 - user code: a mapping may do anything; its text is tried next
+        pass
+    return {"details": _told(lambda: repr(details))}
+
+
+def _told(text: Callable[[], str]) -> str:
+    """What user code tells about itself, as text that PostgreSQL can hold; never raises."""
+    try:
+        return _safe(text())
+    except Exception as exc:  # noqa: BLE001 - user code: __str__ and __repr__ may do anything
+        return f"<unprintable: {type(exc).__name__}>"
 
 
 def _safe(text: str) -> str:
     """Text that PostgreSQL can hold: no NUL, no lone surrogate, of bounded length."""
-    text = text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
-    return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 3] + "..."
+    text = text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 3] + "..."
+    return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
 def _where(exception: BaseException) -> str:
-    frames = traceback.extract_tb(exception.__traceback__)
-    if not frames:
+    """The innermost frame; without its source, which is not asked for and may not be text."""
+    last = None
+    for last in traceback.walk_tb(exception.__traceback__):  # noqa: B007 - the last one is wanted
+        pass
+    if last is None:
         return ""
-    last = frames[-1]
-    return f"{Path(last.filename).name}:{last.lineno} in {last.name}"
+    code = last[0].f_code
+    return f"{Path(code.co_filename).name}:{last[1]} in {code.co_name}"

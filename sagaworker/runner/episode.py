@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import assert_never
+from typing import assert_never, cast
 
 from sagaworker.domain import walk
 from sagaworker.domain.fold import Fold
@@ -18,6 +18,7 @@ from sagaworker.domain.records import Doorbell, SagaRun
 from sagaworker.domain.state import SagaState, ValueLimits, output_delta, output_sizes, output_text
 from sagaworker.domain.status import RunStatus, StepStatus, WaitingFor
 from sagaworker.domain.steplist import StepEntry, thawed
+from sagaworker.domain.values import Json, copy
 from sagaworker.errors import Fenced, SagaNotFound, StepCancelled, StepTimedOut, UnknownStep
 from sagaworker.failpoints import Failpoints
 from sagaworker.heartbeat import Heartbeat
@@ -374,7 +375,7 @@ class _Episode:
             attempt=row.compensation_attempts + 1 if is_undo else row.attempts,
             idempotency_key=key + ":undo" if is_undo else key,
             fence=hold.fence,
-            params=entry.params,
+            params=cast("dict[str, Json]", copy(dict(entry.params))) if entry.params else entry.params,
             checkpoint=row.checkpoint,
             outcome=outcome,
             mode=self._seen.mode,

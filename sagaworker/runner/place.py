@@ -29,6 +29,15 @@ class Ended:
     exception: BaseException | None = None
 
 
+def _raised(exception: BaseException) -> Ended:
+    """An exception that hides its class, or lies about it, is known by its type's name only."""
+    try:
+        is_honest = exception.__class__ is type(exception)
+    except Exception:  # noqa: BLE001 - user code: any member may do anything
+        is_honest = False
+    return Ended(exception=exception if is_honest else RuntimeError(f"an exception of type {type(exception)!a}"))
+
+
 class Place(Protocol):
     """Bounds user code. `entered` surrounds one episode. `arm` starts the hard end before an attempt is put on record, `disarm` ends it."""
 
@@ -100,7 +109,7 @@ class _Alarm:
                 self.is_inside = False
                 signal.setitimer(signal.ITIMER_REAL, 0)
         except BaseException as exc:  # noqa: BLE001 - the step boundary: whatever a step does, the walk decides
-            return Ended(exception=exc)
+            return _raised(exc)
         return Ended(result=result)
 
     def _fire(self, _signum: int, _frame: FrameType | None) -> None:
@@ -202,7 +211,7 @@ class ThreadPlace:
         try:
             return Ended(result=_called(function))
         except BaseException as exc:  # noqa: BLE001 - the step boundary: whatever a step does, the walk decides what it means
-            return Ended(exception=exc)
+            return _raised(exc)
 
 
 class Deadline:

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import pytest
+
+from sagaworker.engine import Engine
+from sagaworker.settings import Settings
+from tests.attacks import odd_steps
+
+
+@pytest.fixture
+def settings(database_url):
+    return Settings.from_env(
+        {},
+        database_url=database_url,
+        step_packages=("steps", "tests.attacks", "tests.runner"),
+        lease=4.0,
+        sweep_interval=0.2,
+        step_grace=0.2,
+    )
+
+
+@pytest.fixture
+def engine(settings):
+    odd_steps.EFFECTS.clear()
+    with Engine(settings) as engine:
+        yield engine
+        assert engine.audit() == []
