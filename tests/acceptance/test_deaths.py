@@ -1,0 +1,109 @@
+"""Deaths: of a pool child, of a whole worker, of the broker's memory; and a worker that was only asleep."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from tests.acceptance.stage import ACTS, LEASE, SWEEP
+from tests.showing import timeline
+from tests.steps_for_tests import journal
+from tests.waiting import wait_until
+
+KILLS = 10
+
+
+def acts(count, **params):
+    return [{"step": ACTS, "params": params}] * count
+
+
+@pytest.fixture(scope="module")
+def beat(stage):
+    return stage.beat()
+
+
+@pytest.fixture
+def worker(stage):
+    container = stage.worker("-c", "3")
+    yield container
+    container.teardown()
+
+
+def entered_after(stage, saga_id, count):
+    """When user code of the saga was entered for the time number `count` (from 0), or 0."""
+    entered = [line for line in journal.read(stage.effects)[saga_id] if line["what"] == "entered"]
+    return entered[count]["at"] if len(entered) > count else 0
+
+
+def test_a_killed_child_is_witnessed_and_its_saga_runs_again_at_once(stage, worker):
+    took = []
+    for _ in range(KILLS):
+        run = stage.engine.start("killed", acts(2, seconds=0.3), max_recoveries=3)
+        pid = stage.holder(run.id)
+        os.kill(pid, signal.SIGKILL)
+        killed = time.time()
+        took.append(wait_until(lambda run=run: entered_after(stage, run.id, 1)) - killed)
+        done = stage.finished(run.id)
+        assert done.status == "completed"
+        assert stage.outcomes(run.id) == ["died", "completed"], timeline(stage.engine, run.id)
+        first, second = stage.engine.list_step_results(run.id)
+        assert (first.attempts, first.in_doubt, first.recoveries, second.attempts) == (2, 1, 1, 1)
+        assert not stage.breaches(run.id)
+    # The lease would take at least LEASE seconds. On a machine of its own all are below one second.
+    assert max(took) < LEASE, took
+    assert sorted(took)[KILLS // 2] < 1.0, took
+
+
+def test_a_child_killed_in_an_undo_is_witnessed_too(stage, worker):
+    steps = [*acts(2, undo_seconds=0.5), *acts(1, fail=True)]
+    run = stage.engine.start("killed", steps)
+    os.kill(stage.holder(run.id, step=1, within="undoing"), signal.SIGKILL)
+    assert stage.finished(run.id).status == "rolled_back"
+    assert stage.outcomes(run.id) == ["died", "rolled_back"]
+    assert stage.engine.list_step_results(run.id)[1].compensation_recoveries == 1
+    assert not stage.breaches(run.id)
+
+
+def test_a_killed_worker_is_found_by_its_leases(stage, worker, beat):
+    run = stage.engine.start("killed", acts(2, seconds=1))
+    stage.holder(run.id)
+    worker.kill(signal.SIGKILL)  # its children die with it
+    killed = time.time()
+    other = stage.worker()
+    resumed = wait_until(lambda: entered_after(stage, run.id, 1), timeout=15, what=f"{run.id} running again")
+    assert resumed - killed < LEASE + SWEEP + 1
+    assert stage.finished(run.id).status == "completed"
+    assert stage.outcomes(run.id) == ["orphaned", "completed"]
+    assert not stage.breaches(run.id)
+    other.teardown()
+
+
+def test_a_worker_that_slept_beyond_its_lease_writes_nothing(stage, worker, beat):
+    run = stage.engine.start("slept", acts(2, seconds=0.5))
+    stage.holder(run.id)
+    worker.kill_group(signal.SIGSTOP)
+    other = stage.worker()
+    assert stage.finished(run.id).status == "completed"
+    before = stage.engine.timeline(run.id)
+    worker.kill_group(signal.SIGCONT)
+    wait_until(lambda: f"saga {run.id} was taken over" in worker.logs(), what="the sleeper learned of it")
+    assert stage.engine.timeline(run.id) == before
+    assert [episode.outcome for episode in before.episodes] == ["orphaned", "completed"]
+    other.teardown()
+
+
+def test_a_broker_that_forgot_everything_costs_no_saga(stage, beat):
+    runs = stage.engine.start_many([{"kind": "forgotten", "steps": ["steps.echo"] * 2} for _ in range(200)])
+    assert stage.redis.llen("sagas") >= 200
+    stage.redis.flushdb()
+    worker = stage.worker()
+    stage.finished(*(run.id for run in runs), timeout=20)
+    assert {run.status for run in stage.engine.list(kind="forgotten", limit=1000)} == {"completed"}
+    worker.teardown()
+
+
+def test_the_ledger_is_sound_after_all_these_deaths(stage):
+    assert stage.engine.audit() == []
