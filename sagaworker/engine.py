@@ -21,6 +21,7 @@ from sagaworker.failpoints import Failpoints
 from sagaworker.heartbeat import Heartbeat
 from sagaworker.ledger import audit, migrate
 from sagaworker.ledger.connection import Database
+from sagaworker.ledger.faults import cursor_class
 from sagaworker.ledger.hold import Periods
 from sagaworker.ledger.joining import Joined, join
 from sagaworker.ledger.moves import Claimer, Ledger, NewRun
@@ -46,7 +47,9 @@ class Engine:
     >>> run = engine.start("checkout", ["steps.reserve", "steps.charge_card"], inputs={"card": "tok_1"}, key="order-42")
     """
 
-    def __init__(self, settings: Settings | None = None, *, ring: Ring | None = None) -> None:
+    def __init__(
+        self, settings: Settings | None = None, *, ring: Ring | None = None, failpoints: Failpoints | None = None
+    ) -> None:
         self.settings = settings or Settings.from_env()
         if self.settings.database_url is None:
             raise InvalidSetting(
@@ -54,8 +57,9 @@ class Engine:
                 "for example postgresql://user@localhost/sagas; `sagaworker up` starts a database of its own",
             )
         self._ring = ring
-        self._failpoints = Failpoints.from_env()
-        self.database = Database(self.settings.database_url)
+        self._failpoints = failpoints or Failpoints.from_env()
+        hurt = cursor_class(self._failpoints) if self._failpoints else None
+        self.database = Database(self.settings.database_url, cursor_class=hurt)
         self.ledger = Ledger(
             self.database,
             Periods(

@@ -1,49 +1,84 @@
-"""Named points in the real code where a test may kill the process. Without the test switch they do nothing.
+"""Named points around every commit and every effect where a test may hurt the process. Without the test switch: nothing.
 
-SAGAWORKER_FAILPOINTS holds `point=kill` entries separated by commas; `point@2=kill` fires at step 2 only. A point fires
-once: SAGAWORKER_FAILPOINTS_FOLDER is where the processes of one test agree on that. Both are refused unless
-SAGAWORKER_TESTING is 1.
+SAGAWORKER_FAILPOINTS holds entries `point=action` separated by commas; `point@2=kill` fires at step 2 only, and after
+`a=kill>b=pause` the second fires only once the first has. Each entry fires once: SAGAWORKER_FAILPOINTS_FOLDER is where
+the processes of one test agree on that. All of it is refused unless SAGAWORKER_TESTING is 1.
+
+kill: SIGKILL to this process. pause: SIGSTOP to it, heartbeat included, and SIGCONT after SAGAWORKER_FAILPOINTS_PAUSE
+seconds. raise: what the code there has to expect, a lost connection at a move, a RuntimeError in user code. drop: at a
+move only, the connection is really cut: before it is sent, or after it has landed and before its answer is known.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping
+import subprocess
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from sagaworker.errors import InvalidSetting
 
-POINTS = (
-    "start.before",
-    "start.after",
-    "claim.before",
-    "claim.after",
-    "begin.before",
-    "begin.after",
-    "execute.before",
-    "execute.after",
-    "advance.before",
-    "advance.after",
-    "fail.before",
-    "fail.after",
-    "compensate.before",
-    "compensate.after",
-    "compensated.before",
-    "compensated.after",
-    "yield.before",
-    "yield.after",
-    "take_over.before",
-    "take_over.after",
+# By the statement file that makes the move; advance is complete.sql too, witness is its look for what the dead held.
+MOVES = (
+    "start",
+    "claim",
+    "begin",
+    "advance",
+    "retry",
+    "fail",
+    "compensated",
+    "park",
+    "yield",
+    "take_over",
+    "cancel",
+    "wake",
+    "witness",
 )
+EFFECTS = ("execute", "compensate")
+POINTS = tuple(f"{name}.{when}" for name in (*MOVES, *EFFECTS) for when in ("before", "after"))
+PAUSE = 2.5  # seconds
+
+
+class Action(StrEnum):
+    """What happens at a point."""
+
+    KILL = "kill"
+    PAUSE = "pause"
+    RAISE = "raise"
+    DROP = "drop"
+
+
+EFFECT_ACTIONS = (Action.KILL, Action.PAUSE, Action.RAISE)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One entry. `name` is the file that says it fired; it waits until the fault named `after` has."""
+
+    point: str
+    step_idx: int | None
+    action: Action
+    name: str
+    after: str | None = None
 
 
 class Failpoints:
     """The points that are set in this process; `hit` is called at each of them."""
 
-    def __init__(self, actions: Mapping[tuple[str, int | None], str], folder: Path | None) -> None:
-        self._actions = actions
-        self._folder = folder
+    def __init__(self, faults: Iterable[Fault] = (), folder: Path | None = None, pause: float = PAUSE) -> None:
+        self._faults: dict[str, list[Fault]] = defaultdict(list)
+        for fault in faults:
+            self._faults[fault.point].append(fault)
+        self._folder = folder or Path()
+        self._pause = pause
+
+    def __bool__(self) -> bool:
+        return bool(self._faults)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Failpoints:
@@ -55,37 +90,76 @@ class Failpoints:
         env = os.environ if env is None else env
         text = env.get("SAGAWORKER_FAILPOINTS", "")
         if not text:
-            return cls({}, None)
+            return cls()
         if env.get("SAGAWORKER_TESTING") != "1":
             raise InvalidSetting("SAGAWORKER_FAILPOINTS must be unset outside tests, got a value", "it kills workers")
         folder = env.get("SAGAWORKER_FAILPOINTS_FOLDER")
         if not folder:
             raise InvalidSetting("SAGAWORKER_FAILPOINTS_FOLDER must name a folder when failpoints are set, got none")
-        return cls(dict(_parsed(entry) for entry in text.split(",")), Path(folder))
+        return cls(parsed(text), Path(folder), float(env.get("SAGAWORKER_FAILPOINTS_PAUSE", PAUSE)))
 
     def hit(self, point: str, step_idx: int | None = None) -> None:
         """Do what is set for this point, once in all processes that share the folder."""
-        if not self._actions:
+        if not self._faults:
             return
-        for key in ((point, step_idx), (point, None)):
-            if key in self._actions and self._is_first(key):
-                os.kill(os.getpid(), signal.SIGKILL)
+        is_effect = point.partition(".")[0] in EFFECTS
+        fault = self.due(point, step_idx, EFFECT_ACTIONS if is_effect else (Action.KILL, Action.PAUSE))
+        if fault is not None and self.done(fault) is Action.RAISE:
+            raise RuntimeError(f"failpoint {point} at step {step_idx}")
 
-    def _is_first(self, key: tuple[str, int | None]) -> bool:
-        assert self._folder is not None
+    def due(self, point: str, step_idx: int | None, legal: Iterable[Action] = Action) -> Fault | None:
+        """Take the next fault of this point, if there is one; it will not be due again anywhere."""
+        for fault in self._faults.get(point, ()):
+            if fault.action in legal and fault.step_idx in (None, step_idx) and self._is_first(fault):
+                return fault
+        return None
+
+    def done(self, fault: Fault) -> Action:
+        """Do it where that is ours: kill and pause. The others are the caller's, who knows what is raised or cut."""
+        if fault.action is Action.KILL:
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif fault.action is Action.PAUSE:
+            self._stop()
+        return fault.action
+
+    def _is_first(self, fault: Fault) -> bool:
+        if fault.after is not None and not (self._folder / fault.after).exists():
+            return False
         try:
-            (self._folder / f"{key[0]}@{key[1]}").touch(exist_ok=False)
+            (self._folder / fault.name).touch(exist_ok=False)
         except FileExistsError:
             return False
         return True
 
+    def _stop(self) -> None:
+        """Stop all threads, as a machine that sleeps would; a process of its own wakes this one up."""
+        wake = f"sleep {self._pause}; kill -CONT {os.getpid()}"
+        until = time.monotonic() + self._pause
+        with subprocess.Popen(["/bin/sh", "-c", wake], start_new_session=True):
+            os.kill(os.getpid(), signal.SIGSTOP)
+            while time.monotonic() < until:  # somebody else may have woken us
+                time.sleep(0.01)
 
-def _parsed(entry: str) -> tuple[tuple[str, int | None], str]:
-    place, _, action = entry.strip().partition("=")
+
+def parsed(text: str) -> list[Fault]:
+    """The faults that the text of SAGAWORKER_FAILPOINTS asks for."""
+    faults: list[Fault] = []
+    for chain in text.split(","):
+        after = None
+        for entry in chain.split(">"):
+            fault = _parsed(entry.strip(), len(faults), after)
+            faults.append(fault)
+            after = fault.name
+    return faults
+
+
+def _parsed(entry: str, number: int, after: str | None) -> Fault:
+    place, _, action = entry.partition("=")
     point, _, idx = place.partition("@")
-    if point not in POINTS or action != "kill" or (idx and not idx.isdigit()):
+    legal = EFFECT_ACTIONS if point.partition(".")[0] in EFFECTS else tuple(Action)
+    if point not in POINTS or action not in legal or (idx and not idx.isdigit()):
         raise InvalidSetting(
             f"SAGAWORKER_FAILPOINTS must hold entries like advance.before@2=kill, got {entry!r}",
-            f"points: {', '.join(POINTS)}",
+            f"points: {', '.join(POINTS)}; actions: {', '.join(Action)} (drop at moves only)",
         )
-    return (point, int(idx) if idx else None), action
+    return Fault(point, int(idx) if idx else None, Action(action), f"{number}-{place}-{action}", after)

@@ -62,12 +62,16 @@ def sql(name: str) -> bytes:
 class Database:
     """Connections to one ledger. Safe between threads; after a fork call `forget` in the child before any use."""
 
-    def __init__(self, database_url: str, *, pool_size: int = 5) -> None:
+    def __init__(
+        self, database_url: str, *, pool_size: int = 5, cursor_class: type[psycopg.Cursor[Any]] | None = None
+    ) -> None:
         self._url = sqlalchemy_url(database_url)
+        # Another cursor only for failpoints: SQLAlchemy's own reads use it too.
+        self._cursor_class = {} if cursor_class is None else {"cursor_factory": cursor_class}
         self.engine = sa.create_engine(
             self._url,
             isolation_level="AUTOCOMMIT",
-            connect_args=connect_arguments(),
+            connect_args=connect_arguments() | self._cursor_class,
             pool_size=pool_size,
             max_overflow=-1,
             pool_recycle=1800,
@@ -76,7 +80,7 @@ class Database:
     def connect(self, *, connect_timeout: int = 5) -> Connection:
         """A connection of its own, outside the pool: for the heartbeat, and for one incident of the local witness."""
         url = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
-        arguments = connect_arguments(connect_timeout=connect_timeout)
+        arguments = connect_arguments(connect_timeout=connect_timeout) | self._cursor_class
         return psycopg.connect(url, autocommit=True, **arguments)
 
     @contextlib.contextmanager

@@ -32,6 +32,8 @@ from sagaworker.settings import Settings
 
 log = logging.getLogger(__name__)
 
+EXECUTE = ("execute.before", "execute.after")
+COMPENSATE = ("compensate.before", "compensate.after")
 PARK_FROM = 5.0  # seconds: a shorter wait for a retry is slept in place, a longer one frees the worker
 
 
@@ -263,13 +265,10 @@ class _Episode:
         self._failpoints.hit("begin.after", idx)
 
     def _execute(self) -> None:
-        hold, step = self._hold, self._step
-        idx, row = hold.position.idx, hold.position.row
+        step, row = self._step, self._hold.position.row
         state = self._state(outcome=None)
         self._enter(RunStatus.RUNNING)
-        self._failpoints.hit("execute.before", idx)
-        ended = self._place.call(lambda: step.execute(state), step.timeout.total_seconds())
-        self._failpoints.hit("execute.after", idx)
+        ended = self._place.call(lambda: self._called(EXECUTE, step.execute, state), step.timeout.total_seconds())
         if isinstance(ended.exception, KeyboardInterrupt):
             raise ended.exception
         result = executed(ended, state, step.policy.retry)
@@ -303,8 +302,7 @@ class _Episode:
         self._failpoints.hit("advance.after", idx)
 
     def _compensate(self) -> None:
-        hold, step = self._hold, self._step
-        idx, row = hold.position.idx, hold.position.row
+        step, row = self._step, self._hold.position.row
         if step.compensate is None:
             self._record_undo(walk.RecordUndo(result=StepStatus.COMPENSATED), attempted=False)
             return
@@ -312,9 +310,7 @@ class _Episode:
         self._arm(step)
         state = self._state(outcome="completed" if row.has_completed else "unknown")
         self._enter(RunStatus.COMPENSATING)
-        self._failpoints.hit("compensate.before", idx)
-        ended = self._place.call(lambda: compensate(state), step.timeout.total_seconds())
-        self._failpoints.hit("compensate.after", idx)
+        ended = self._place.call(lambda: self._called(COMPENSATE, compensate, state), step.timeout.total_seconds())
         if isinstance(ended.exception, KeyboardInterrupt):
             raise ended.exception
         failed = undone(ended, step.policy.undo_retry)
@@ -323,6 +319,13 @@ class _Episode:
             self._retry(decided)
         else:
             self._record_undo(decided, attempted=True)
+
+    def _called(self, points: tuple[str, str], function: Callable[[SagaState], object], state: SagaState) -> object:
+        """User code between its two failpoints: what they raise is raised in it."""
+        self._failpoints.hit(points[0], state.step_idx)
+        result = function(state)
+        self._failpoints.hit(points[1], state.step_idx)
+        return result
 
     def _record_undo(self, record: walk.RecordUndo, *, attempted: bool) -> None:
         idx = self._hold.position.idx
