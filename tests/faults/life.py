@@ -1,0 +1,80 @@
+"""One life of one worker process: it starts the saga where that is not done, buries who died, and walks."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from sagaworker.engine import Engine
+from sagaworker.failpoints import Failpoints, parsed
+from sagaworker.runner import ChildPlace, episode
+from sagaworker.settings import Settings
+from tests.faults import steps
+from tests.faults.cases import STEPS, Case
+
+LEASE = 0.6
+PAUSE = 2.5 * LEASE
+KIND = "faults"
+PATHS = [f"tests.faults.steps:{name}" for name in ("Acts", "Acts", "Tombstoned", "Acts")]
+episode.PARK_FROM = 0.2  # so that parking costs a case no five seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """Who lives: `dead` are the owners whose end somebody saw."""
+
+    case: Case
+    folder: Path
+    settings: Settings
+    dead: tuple[str, ...]
+    until: float
+
+
+def live(life: Life) -> int:
+    """Until the saga is over: 0. What a worker or client would log and survive is survived here."""
+    assert len(PATHS) == STEPS
+    logging.disable()
+    failpoints = Failpoints(parsed(life.case.text), life.folder, PAUSE)
+    with Engine(life.settings, failpoints=failpoints) as engine:
+        steps.ENGINE[:] = [engine]
+        steps.STOP.clear()
+        (life.folder / f"owner-{os.getpid()}").write_text(engine.owner)
+        _only_own(engine, life)
+        to_bury = set(life.dead)
+        while time.monotonic() < life.until:
+            with contextlib.suppress(Exception):
+                if _is_over(engine, life, to_bury):
+                    return 0
+            time.sleep(0.03)
+    return 1
+
+
+def _is_over(engine: Engine, life: Life, to_bury: set[str]) -> bool:
+    inputs = {"busy": life.case.busy, "ending": life.case.ending, "folder": str(life.folder)}
+    run = engine.start(KIND, PATHS, inputs=inputs, key=life.folder.name)
+    (life.folder / "saga").write_text(run.id)
+    for owner in sorted(to_bury):
+        engine.take_over_dead(owner)
+        to_bury.discard(owner)
+    engine.run_episode(run.id, place=ChildPlace(), should_stop=steps.STOP.is_set)
+    steps.STOP.clear()
+    if engine.get(run.id).status.is_terminal:
+        return True
+    engine.sweep()
+    return False
+
+
+def _only_own(engine: Engine, life: Life) -> None:
+    """Each case sweeps its own orphan only, so that its faults meet its own saga."""
+    everybody = engine.ledger.expired
+
+    def own(**asked):
+        saga = life.folder / "saga"
+        saga_id = saga.read_text() if saga.exists() else ""
+        return [orphan for orphan in everybody(**asked) if orphan.saga_id == saga_id]
+
+    engine.ledger.expired = own
