@@ -9,11 +9,15 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Self, TypeVar, cast
 
+from sagaworker import metrics
+from sagaworker.definitions import Definitions, LoadedDefinitions
+from sagaworker.domain.definition import Definition
 from sagaworker.domain.records import Doorbell, Finding, SagaRun, StepResult, SweepResult, Timeline
+from sagaworker.domain.recovery import RecoverResult, Scope
 from sagaworker.domain.status import RunStatus
 from sagaworker.domain.values import Json, checked_object
 from sagaworker.errors import InvalidInput, InvalidSetting, KeyConflict, SagaNotFound, WaitTimeout
@@ -21,11 +25,13 @@ from sagaworker.failpoints import Failpoints
 from sagaworker.heartbeat import Heartbeat
 from sagaworker.ledger import audit, migrate
 from sagaworker.ledger.connection import Database
+from sagaworker.ledger.defined import DefinitionStore
 from sagaworker.ledger.faults import cursor_class
 from sagaworker.ledger.hold import Periods
 from sagaworker.ledger.joining import Joined, join
 from sagaworker.ledger.moves import Claimer, Ledger, NewRun
 from sagaworker.ledger.reads import Reads
+from sagaworker.policies import ResolvePolicy
 from sagaworker.recovery import Recovery, Ring
 from sagaworker.registry import Registry
 from sagaworker.requests import Requests, checked_id
@@ -38,6 +44,8 @@ log = logging.getLogger(__name__)
 CancelAnswer = Literal["requested", "rolled_back", "not_active"]
 STATUSES = tuple(status.value for status in RunStatus)
 START_BATCH = 500
+FROM_SETTINGS: str = "\0"  # an argument that was not given; no stack or environment has this name
+Part = TypeVar("Part")
 
 
 class Engine:
@@ -70,7 +78,8 @@ class Engine:
         )
         self.registry = Registry(self.settings)
         self.reads = Reads(self.database)
-        self.recovery = Recovery(self.ledger, self.ring_all, self._failpoints)
+        self.definitions = Definitions(self.registry, DefinitionStore(self.database), self.settings)
+        self.recovery = Recovery(self.ledger, self.definitions, self.ring_all, self._failpoints, self.settings)
         self._requests = Requests(self.settings, self.registry)
         self._made_here()
 
@@ -112,7 +121,7 @@ class Engine:
     def start(
         self,
         kind: str,
-        steps: Sequence[str | Mapping[str, Any]],
+        steps: Sequence[str | Mapping[str, Any]] | None = None,
         *,
         inputs: Mapping[str, Any] | None = None,
         key: str | None = None,
@@ -122,6 +131,7 @@ class Engine:
     ) -> SagaRun:
         """Start one saga: durable when this returns, then rung, best effort (the sweep rings what was not).
 
+        Without `steps`, the list and the options of the kind's definition are taken, and the run is pinned to them.
         With `key`, the same (kind, key) again returns the existing run whatever its status, if its inputs are equal.
         With `connection` (SQLAlchemy Connection or Session, or psycopg connection) it exists if and only if the
         caller commits, and is rung after that. With `wait`, the terminal run is returned, at most that many seconds
@@ -136,7 +146,7 @@ class Engine:
         """
         if wait is not None and connection is not None:
             raise InvalidInput("wait must not be given with connection, got both", "wait after the commit")
-        request = self._requests.checked(kind, steps, inputs=inputs, key=key, **options)
+        request = self._request(kind, steps, inputs=inputs, key=key, **options)
         if connection is not None:
             joined = join(connection, self.database)
             run = self._stored([request], joined)[0]
@@ -154,13 +164,19 @@ class Engine:
         All requests are checked before any is stored. They are stored in transactions of 500, each wholly or not at
         all, so after an interruption a prefix is there: give keys, and call again.
         """
-        checked = [self._requests.checked(**_as_arguments(request, idx)) for idx, request in enumerate(requests)]
+        checked = [self._request(**_as_arguments(request, idx)) for idx, request in enumerate(requests)]
         runs: list[SagaRun] = []
         for begin in range(0, len(checked), START_BATCH):
             batch = self._stored(checked[begin : begin + START_BATCH], None)
             self.ring_all([_doorbell(run) for run in batch if run.status is RunStatus.PENDING])
             runs += batch
         return runs
+
+    def _request(self, kind: str, steps: Sequence[str | Mapping[str, Any]] | None = None, **options: Any) -> NewRun:
+        if steps is not None:
+            return self._requests.checked(kind, steps, **options)
+        definition = self.definitions.to_start(kind, options.get("actor_id"))
+        return self._requests.checked(kind, definition.steps, definition=definition, **options)
 
     def _stored(self, requests: Sequence[NewRun], joined: Joined | None) -> list[SagaRun]:
         twice = _first_twice(requests)
@@ -358,24 +374,109 @@ class Engine:
         claimer = Claimer(owner=self.owner, pid=os.getpid(), task_id=task_id)
         observer = Observer(should_stop=should_stop, entered=entered)
         end = self._runner.run_episode(checked_id(saga_id), claimer, place, observer)
+        metrics.count_episode(end.outcome)
         if end.outcome in ("yielded", "interrupted") and end.doorbell is not None:
             self.ring_all([end.doorbell])
         return end
 
     # -- recovering ----------------------------------------------------------------------------------------------------
 
-    def sweep(self, *, stale_after: timedelta | float = 0.0) -> SweepResult:
-        """Take over orphans and ring what is due; see `Recovery.sweep`."""
-        seconds = stale_after.total_seconds() if isinstance(stale_after, timedelta) else float(stale_after)
-        return self.recovery.sweep(stale_after=timedelta(seconds=seconds))
+    def load_definitions(self) -> LoadedDefinitions:
+        """Import the modules of the allowed step packages, register the definitions they declare, and store them."""
+        return self.definitions.load()
+
+    def sweep(
+        self,
+        *,
+        stale_after: timedelta | float = 0.0,
+        resolve_policy: ResolvePolicy | None = None,
+        source_stack: str | None = FROM_SETTINGS,
+        source_env: str | None = FROM_SETTINGS,
+        actor_registry: Iterable[Definition] = (),
+    ) -> SweepResult:
+        """Take over orphans and ring what is due, of one stack and environment; counts of what was done.
+
+        The policy of an orphan: what `resolve_policy(run)` answers, else that of its definition (those of
+        `actor_registry` win over the loaded ones, and these over the database's), else the run's own, else `fail`.
+        `source_stack` takes its own runs and those without one, None takes all; `source_env` takes exactly its own,
+        None those without one. Both default to the settings. `stale_after`: leave alone what is younger than that.
+        """
+        return self.recovery.sweep(
+            self._scope(source_stack, source_env),
+            stale_after=_duration(stale_after),
+            resolve_policy=resolve_policy,
+            actor_registry=actor_registry,
+        )
+
+    def sweep_tick(self) -> SweepResult:
+        """The beat's sweep, in the scope of the settings: of any number of beats, one sweeps in a tick."""
+        return self.recovery.tick(self._scope())
+
+    def sweep_if_overdue(self) -> SweepResult | None:
+        """Sweep if no sweep of this scope began for three ticks; None if one did."""
+        return self.recovery.sweep_if_overdue(self._scope())
 
     def ring_due(self) -> int:
-        """Wake what is due and ring what waits for a lost doorbell; how many."""
-        return self.recovery.ring_due()
+        """Wake what is due and ring what waits for a lost doorbell, in the scope of the settings; how many."""
+        return self.recovery.ring_due(self._scope())
+
+    def recover(self) -> RecoverResult:
+        """What a worker does once when it starts: load definitions, check statuses against the journal, sweep, ring.
+
+        Each part is by itself: what fails in one is logged and told of in `problems`, and the next one is done.
+        """
+        problems: list[str] = []
+
+        def part(name: str, do: Callable[[], Part], otherwise: Part) -> Part:
+            try:
+                return do()
+            except Exception as exc:
+                log.exception("recover: %s failed", name)
+                problems.append(f"{name}: {type(exc).__name__}: {exc}")
+                return otherwise
+
+        loaded = part("definitions", self.load_definitions, LoadedDefinitions())
+        mismatched = part("journal", self.recovery.mismatched, 0)
+        swept = part("sweep", self.sweep, SweepResult())
+        result = RecoverResult(
+            definitions=len(loaded.definitions),
+            mismatched=mismatched,
+            sweep=swept,
+            problems=(*loaded.problems, *problems),
+        )
+        log.info("recovered: %s", dict(result.counts))
+        return result
+
+    def list_stale_running(
+        self,
+        *,
+        stale_after: timedelta | float = 0.0,
+        source_stack: str | None = FROM_SETTINGS,
+        source_env: str | None = FROM_SETTINGS,
+        limit: int = 100,
+    ) -> builtins.list[SagaRun]:
+        """Runs that a sweep with these arguments would take over or ring, without their contexts. Changes nothing."""
+        scope = self._scope(source_stack, source_env)
+        ids = self.recovery.stale(scope, stale_after=_duration(stale_after), limit=limit)
+        found = self.reads.runs_by_id(ids)
+        return [found[saga_id] for saga_id in ids if saga_id in found]
+
+    def claim_for_recovery(self, saga_id: str) -> Literal["ok", "already_claimed"]:
+        """Claim one abandoned saga and ring it: of any number of callers one gets "ok".
+
+        "already_claimed": somebody was first, its worker lives, it waits for something, or it is over.
+        """
+        return self.recovery.claim(self.get(saga_id))
 
     def take_over_dead(self, owner: str) -> int:
         """For the local witness: take over what a dead process of this machine held; how many."""
         return self.recovery.take_over_dead(owner)
+
+    def _scope(self, source_stack: str | None = FROM_SETTINGS, source_env: str | None = FROM_SETTINGS) -> Scope:
+        return Scope(
+            source_stack=self.settings.source_stack if source_stack is FROM_SETTINGS else source_stack,
+            source_env=self.settings.source_env if source_env is FROM_SETTINGS else source_env,
+        )
 
     def _must_exist(self, saga_id: str) -> None:
         if not self.reads.runs_by_id([checked_id(saga_id)]):
@@ -386,9 +487,13 @@ def _is_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
+def _duration(value: timedelta | float) -> timedelta:
+    return value if isinstance(value, timedelta) else timedelta(seconds=float(value))
+
+
 def _as_arguments(request: Mapping[str, Any], idx: int) -> dict[str, Any]:
-    if not isinstance(request, Mapping) or not {"kind", "steps"} <= request.keys():
-        raise InvalidInput(f"request {idx} must be a mapping with kind and steps, got {type(request).__name__}")
+    if not isinstance(request, Mapping) or "kind" not in request:
+        raise InvalidInput(f"request {idx} must be a mapping with a kind, got a {type(request).__name__}")
     return dict(request)
 
 

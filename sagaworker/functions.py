@@ -17,7 +17,7 @@ def engine() -> Engine:
     return Engine.from_env()
 
 
-def start_saga(kind: str, steps: Sequence[str | Mapping[str, Any]], **options: Any) -> SagaRun:
+def start_saga(kind: str, steps: Sequence[str | Mapping[str, Any]] | None = None, **options: Any) -> SagaRun:
     """Start one saga; see `Engine.start`."""
     return engine().start(kind, steps, **options)
 

@@ -82,6 +82,17 @@ class Registry:
                     found.add(module.name)
         return sorted(found)
 
+    def module(self, name: str) -> ModuleType:
+        """A module or package of the allowed packages, for what it declares besides a step.
+
+        Raises:
+            UnknownStep: not in an allowed package, or not importable.
+        """
+        packages = self._settings.step_packages
+        if not any(name == package or name.startswith(package + ".") for package in packages):
+            raise UnknownStep(f"module {name[:200]!a} must be in an allowed package ({', '.join(packages)}), got another")
+        return self._import(name, name)
+
     def _load(self, path: str) -> Step:
         packages = self._settings.step_packages
         module_name, _, attribute = path.partition(":")

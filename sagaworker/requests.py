@@ -11,11 +11,12 @@ from typing import Any
 import uuid_utils.compat
 
 from sagaworker.domain import steplist
+from sagaworker.domain.definition import POLICIES, Definition
 from sagaworker.domain.values import Json, canonical_hash, checked_copy, checked_object, encoded
 from sagaworker.errors import InvalidInput
 from sagaworker.ledger.moves import NewRun
 from sagaworker.registry import Registry
-from sagaworker.settings import POLICIES, Settings
+from sagaworker.settings import Settings
 
 OPTIONS = (
     "actor_id",
@@ -52,10 +53,16 @@ class Requests:
         *,
         inputs: Mapping[str, Any] | None = None,
         key: str | None = None,
+        definition: Definition | None = None,
         **options: Any,
     ) -> NewRun:
-        """The run to store. The list is frozen as it is now; each step of it must be one this process can load."""
+        """The run to store. The list is frozen as it is now; each step of it must be one this process can load.
+
+        With the `definition` its list comes from, the run is pinned to its version; options that are given win over it.
+        """
         _refuse_unknown(options)
+        if definition is not None:
+            options = _options_of(definition) | options
         given = {name: value for name, value in options.items() if value is not None}
         entries = steplist.parse(steps, most=self._settings.max_steps)
         loaded = [self._registry.step(entry.step) for entry in entries]
@@ -83,6 +90,7 @@ class Requests:
             source_stack=_stamp(options, "source_stack", self._settings.source_stack),
             source_env=_stamp(options, "source_env", self._settings.source_env),
             deadline_at=_deadline(given.get("deadline")),
+            definition_version=None if definition is None else definition.version,
         )
 
     def _inputs(self, inputs: Mapping[str, Any] | None) -> dict[str, Json]:
@@ -112,6 +120,12 @@ def checked_id(saga_id: object) -> str:
         return str(uuid.UUID(saga_id if isinstance(saga_id, str) else str(saga_id)))
     except ValueError:
         raise InvalidInput(f"saga id must be a uuid, got {str(saga_id)[:80]!a}", "list ids: sagaworker list") from None
+
+
+def _options_of(definition: Definition) -> dict[str, Any]:
+    """What a definition says about its runs. Not the policy: that is looked up in it when it is wanted."""
+    limits = {} if definition.max_recoveries is None else {"max_recoveries": definition.max_recoveries}
+    return {"actor_id": definition.actor, **definition.options, **limits}
 
 
 def _refuse_unknown(options: Mapping[str, Any]) -> None:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from typing import Any
 
+from sagaworker.domain.definition import POLICIES
 from sagaworker.errors import InvalidSetting
 
 PREFIX = "SAGAWORKER_"
-POLICIES = ("restart", "compensate", "fail", "hold")
 
 
 def _seconds(name: str, text: str, *, least: float) -> timedelta:

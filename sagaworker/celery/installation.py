@@ -70,6 +70,7 @@ class Installation:
         # The solo pool sends this signal from main, where nothing was forked.
         if not _is_main():
             self._witness.report(self._process.born())
+            self._process.watch_sweeps()
 
     def _stopping(self, **_: Any) -> None:
         self._process.stop.set()
@@ -78,10 +79,12 @@ class Installation:
         """Look at once for what was left behind, rather than at beat's next tick."""
         if sender.app is not self._app:
             return
+        if "prefork" not in sender.controller.pool_cls.__module__:
+            self._process.watch_sweeps()
         try:
-            self._app.send_task(naming.SWEEP_ORPHANS, expires=60, retry=False)
-        except Exception as exc:  # noqa: BLE001 - beat sends it anyway
-            log.warning("first sweep not sent: %s", exc)
+            self._app.send_task(naming.RECOVER, expires=60, retry=False)
+        except Exception as exc:  # noqa: BLE001 - beat sweeps anyway
+            log.warning("first recovery not sent: %s", exc)
 
 
 def install(app: Celery, *, settings: Settings | None = None, **overrides: Any) -> Installation:

@@ -9,6 +9,7 @@ CANCEL_SAGA = "sagaworker.cancel_saga"
 GET_SAGA = "sagaworker.get_saga"
 LIST_SAGAS = "sagaworker.list_sagas"
 LIST_STEP_RESULTS = "sagaworker.list_step_results"
+RECOVER = "sagaworker.recover"
 SWEEP_ORPHANS = "sagaworker.sweep_orphans"
 WAKE_DUE = "sagaworker.wake_due"
 
@@ -18,6 +19,7 @@ __all__ = [
     "GET_SAGA",
     "LIST_SAGAS",
     "LIST_STEP_RESULTS",
+    "RECOVER",
     "RUN_SAGA",
     "SAGAS",
     "START_SAGA",

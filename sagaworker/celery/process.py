@@ -17,6 +17,7 @@ from celery.worker import state as worker_state
 
 from sagaworker.celery.announce import Announcer
 from sagaworker.celery.polite import StopFlag, TermNotice
+from sagaworker.celery.watch import Watch
 from sagaworker.doorbell import Doorbells
 from sagaworker.engine import Engine
 from sagaworker.runner import ChildPlace, EpisodeEnd, Place, ThreadPlace
@@ -57,6 +58,10 @@ class Process:
         if self._engine is not None:
             self._engine.after_fork(self._owner)
         return self._owner
+
+    def watch_sweeps(self) -> None:
+        """From now on this process sweeps where no beat does. Not for main of a prefork worker, which opens nothing."""
+        Watch(self.engine.sweep_if_overdue, self.settings.sweep_interval).start()
 
     def run_episode(self, saga_id: str, *, task_id: str, hostname: str) -> EpisodeEnd:
         """What one doorbell does here."""

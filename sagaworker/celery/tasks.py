@@ -50,8 +50,6 @@ def register(app: Celery, process: Process) -> None:
         inputs: dict[str, Any] | None = None,
         **options: Any,
     ) -> str:
-        if step_modules is None:
-            raise InvalidInput("step_modules must be a list of steps, got none", "kinds have no definitions yet")
         for name in sorted({"wait", "connection"} & options.keys()):
             raise InvalidInput(f"option {name!r} must not be given to a task, got it", "it is for callers in Python")
         # A message that is delivered twice carries the same task id: it starts nothing twice.
@@ -64,7 +62,11 @@ def register(app: Celery, process: Process) -> None:
 
     @app.task(name=naming.SWEEP_ORPHANS, base=SagaTask)
     def sweep_orphans() -> dict[str, int]:
-        return asdict(process.engine.sweep())
+        return asdict(process.engine.sweep_tick())
+
+    @app.task(name=naming.RECOVER, base=SagaTask)
+    def recover() -> dict[str, int]:
+        return dict(process.engine.recover().counts)
 
     @app.task(name=naming.WAKE_DUE, base=SagaTask)
     def wake_due() -> int:

@@ -11,7 +11,7 @@ from sagaworker.cli.checkout import bench, demo
 from sagaworker.cli.group import Commands
 from sagaworker.cli.sagas import cancel, list_, show, start
 from sagaworker.cli.up import up
-from sagaworker.cli.upkeep import audit, migrate, steps
+from sagaworker.cli.upkeep import audit, definitions, migrate, steps
 from sagaworker.cli.walking import run, wait, watch
 
 __all__ = ["app", "main"]
@@ -28,7 +28,7 @@ def app() -> None:
     """
 
 
-for _command in (up, demo, migrate, start, list_, show, watch, wait, run, cancel, audit, steps, bench):
+for _command in (up, demo, migrate, start, list_, show, watch, wait, run, cancel, audit, steps, definitions, bench):
     app.add_command(_command)
 
 

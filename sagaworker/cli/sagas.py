@@ -13,10 +13,10 @@ from sagaworker.cli import render, words
 from sagaworker.cli.as_json import print_json
 from sagaworker.cli.group import Refused, json_option
 from sagaworker.cli.here import engine_here, saga_id
+from sagaworker.domain.definition import POLICIES
 from sagaworker.domain.records import SagaRun
 from sagaworker.domain.status import RunStatus
 from sagaworker.engine import Engine
-from sagaworker.settings import POLICIES
 
 
 def parsed_inputs(pairs: tuple[str, ...], whole: str | None) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""Commands on the ledger and on the code: migrate, audit, steps."""
+"""Commands on the ledger and on the code: migrate, audit, steps, definitions."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 import click
 from rich.console import Group, RenderableType
@@ -13,6 +14,7 @@ from sagaworker.cli import render, words
 from sagaworker.cli.as_json import print_json
 from sagaworker.cli.group import Refused, json_option
 from sagaworker.cli.here import engine_here, settings_here, spoken
+from sagaworker.definitions import KnownDefinition
 from sagaworker.domain.retry import RetryPolicy
 from sagaworker.errors import UnknownStep
 from sagaworker.ledger.migrate import migrate as migrate_ledger
@@ -83,6 +85,42 @@ def steps(*, as_json: bool) -> None:
             "run this beside your steps, or set SAGAWORKER_STEP_PACKAGES"
         )
     render.console().print(_steps_view(found))
+
+
+@click.command()
+@json_option
+def definitions(*, as_json: bool) -> None:
+    """Load the definitions of the allowed packages and store them; list all current ones. Exit 1 if one was left out."""
+    with engine_here() as engine:
+        loaded = engine.load_definitions()
+        found = engine.definitions.known()
+    if as_json:
+        print_json([_shown(known) for known in found])
+    elif not found:
+        click.echo("no kind has a definition: export a list DEFINITIONS from a module of the allowed step packages")
+    for known in () if as_json else found:
+        shown = _shown(known)
+        actor = "" if shown["actor"] is None else f" of {shown['actor']}"
+        policy = shown["recovery_policy"] or "-"
+        line = Text(f"{shown['kind']}{actor}", style="bold")
+        line.append(f"  {shown['version']}  policy {policy}  from {shown['source']}", style="not bold bright_black")
+        names = ", ".join(step if isinstance(step, str) else str(step["step"]) for step in shown["steps"])
+        render.console().print(Group(line, render.indented(Text(names))))
+    if loaded.problems:
+        raise Refused("definitions must all load, got:\n" + "\n".join(loaded.problems))
+
+
+def _shown(known: KnownDefinition) -> dict[str, Any]:
+    definition = known.definition
+    return {
+        "kind": definition.kind,
+        "actor": definition.actor,
+        "version": known.version,
+        "recovery_policy": definition.recovery_policy,
+        "max_recoveries": definition.max_recoveries,
+        "steps": list(definition.steps),
+        "source": "code" if known.is_registered else "database",
+    }
 
 
 def known_steps(settings: Settings) -> list[KnownStep]:

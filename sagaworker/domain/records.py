@@ -27,6 +27,7 @@ class SagaRun:
     waiting_for: WaitingFor | None = None
     wake_at: datetime | None = None
     step_modules: tuple[Json, ...] = ()
+    definition_version: str | None = None
     inputs: Mapping[str, Json] = field(default_factory=dict, repr=False)
     inputs_hash: str = field(default="", repr=False)
     context: Mapping[str, Json] = field(default_factory=dict, repr=False)
@@ -151,7 +152,11 @@ class Doorbell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepResult:
-    """What one sweep did: takeovers by policy, expired episodes left alone, and doorbells rung again."""
+    """What one sweep did: takeovers by policy, expired episodes left alone, and doorbells rung again.
+
+    `skipped`: somebody else was first, or the run cannot be recovered (its journal says why). `held_back`: left for
+    later, because the database has not been reachable for a full lease.
+    """
 
     restarted: int = 0
     failed: int = 0
@@ -159,6 +164,7 @@ class SweepResult:
     held: int = 0
     skipped: int = 0
     rung: int = 0
+    held_back: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -115,4 +115,18 @@ MOVES: dict[str, frozenset[tuple[str, str]]] = {
     ),
     "checkpoint": frozenset({("running", "running")}),
     "wake": frozenset({("running", "running"), ("compensating", "compensating")}),
+    "pass_over": frozenset({("pending", "pending"), ("running", "running"), ("compensating", "compensating")}),
+    "absent": frozenset({("running", "running")}),
+    # by operators
+    "hold": frozenset({("pending", "pending"), ("running", "running"), ("compensating", "compensating")}),
+    "release": frozenset({("pending", "pending"), ("running", "running"), ("compensating", "compensating")}),
+    "retry_undo": frozenset({("compensating", "compensating")}),
+    "retry_step": frozenset({("running", "running")}),
+    "reopen": frozenset({("failed", "running"), ("failed", "compensating")}),
+    "skip_undo": frozenset(
+        {("compensating", "compensating"), ("compensating", "rolled_back"), ("compensating", "failed")}
+    ),
+    "skip_step": frozenset({("running", "compensating"), ("running", "rolled_back")}),
+    "resolve_happened": frozenset({("running", "running"), ("running", "compensating"), ("running", "completed")}),
+    "resolve_absent": frozenset({("running", "running")}),
 }

@@ -96,6 +96,16 @@ class Database:
         finally:
             pooled.close()
 
+    def retried(self, name: str, parameters: dict[str, Any]) -> list[DictRow]:
+        """Run a statement that may be sent twice without harm; once more on a fresh connection when one was stale."""
+        try:
+            with self.checkout() as connection:
+                return execute(connection, name, parameters)
+        except (psycopg.OperationalError, psycopg.InterfaceError):
+            self.engine.dispose()
+            with self.checkout() as connection:
+                return execute(connection, name, parameters)
+
     def forget(self) -> None:
         """After a fork: leave the parent's sockets alone and start with an empty pool."""
         self.engine.dispose(close=False)

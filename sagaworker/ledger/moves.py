@@ -50,6 +50,7 @@ class NewRun:
     source_stack: str | None = None
     source_env: str | None = None
     deadline_at: str | None = None  # ISO 8601 with offset
+    definition_version: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
@@ -83,6 +84,7 @@ class Orphan:
     actor_id: str | None
     recovery_policy: str | None
     status: RunStatus
+    lease_until: str = ""  # as the database spells it: only ever given back to it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +123,7 @@ class Ledger:
         }
         if connection is not None:
             return {row["id"] for row in execute(connection, "start", parameters)}
-        return {row["id"] for row in self._retried("start", parameters)}
+        return {row["id"] for row in self.database.retried("start", parameters)}
 
     def met(self, requests: Sequence[NewRun], connection: psycopg.Connection[Any] | None = None) -> list[SagaRun]:
         """The runs that these requests met instead of being stored, as the same transaction sees them."""
@@ -131,7 +133,9 @@ class Ledger:
             "kinds": [kind for kind, _ in keyed],
             "keys": [key for _, key in keyed],
         }
-        rows = self._retried("met", parameters) if connection is None else execute(connection, "met", parameters)
+        rows = (
+            self.database.retried("met", parameters) if connection is None else execute(connection, "met", parameters)
+        )
         return [run_of(row) for row in rows]
 
     def load(self, saga_id: str, line: Line) -> Loaded | None:
@@ -194,7 +198,7 @@ class Ledger:
     def _landed_claim(self, seen: SagaRun, claimer: Claimer) -> tuple[DictRow | None, bool]:
         """After a lost line: (row, True) where the claim landed, (None, True) where another did, (None, False) neither."""
         fence = seen.fence + 1
-        found = self._retried("position", {"saga_id": seen.id, "fence": fence, "owner": claimer.owner})
+        found = self.database.retried("position", {"saga_id": seen.id, "fence": fence, "owner": claimer.owner})
         if not found or found[0]["fence"] == seen.fence:
             return None, False
         is_ours = found[0]["fence"] == fence and found[0]["is_open"]
@@ -236,13 +240,9 @@ class Ledger:
         if row is None:
             raise Fenced(saga_id, fence)
 
-    def expired(self, *, stale_after: timedelta, limit: int) -> list[Orphan]:
-        """Open episodes whose lease ran out at least `stale_after` ago, oldest first. Locks nothing."""
-        return [_orphan(row) for row in self._retried("expired", {"stale_after": stale_after, "limit": limit})]
-
     def owned(self, owner: str, connection: Connection) -> list[Orphan]:
         """Open episodes of one owner, read on a connection of the local witness."""
-        return [_orphan(row) for row in execute(connection, "owned", {"owner": owner})]
+        return [orphan_of(row) for row in execute(connection, "owned", {"owner": owner})]
 
     def take_over(
         self,
@@ -289,17 +289,15 @@ class Ledger:
         )
         self.take_over([(orphan, "restart")], witnessed=True)
 
-    def wake(self, *, limit: int) -> list[Doorbell]:
-        """Let parked sagas whose time has come run again; ring what comes back."""
-        parameters = {"limit": limit, "ring_after": self.periods.ring_after}
-        with self.database.checkout() as connection:
-            return [_doorbell(row) for row in execute(connection, "wake", parameters)]
+    def pass_over(self, saga_id: str, fence: int, reason: str, *, pace: bool = False) -> bool:
+        """Journal why a saga cannot be recovered now, once for each fence; whether this is the first time.
 
-    def ring_due(self, *, limit: int) -> list[Doorbell]:
-        """Pick runnable sagas whose doorbell seems lost, and pace the next ring; ring what comes back."""
-        parameters = {"limit": limit, "ring_after": self.periods.ring_after}
+        With `pace`, one that is due is not looked at again for five minutes. Nothing happens when the fence is stale.
+        """
+        parameters = {"saga_id": saga_id, "fence": fence, "reason": reason.replace("\0", "")[:2000], "pace": pace}
         with self.database.checkout() as connection:
-            return [_doorbell(row) for row in execute(connection, "ring_due", parameters)]
+            row = execute_locked(connection, "pass_over", parameters)
+        return row is not None and bool(row["is_new"])
 
     def extend(self, held: Sequence[tuple[str, int]], connection: Connection) -> dict[tuple[str, int], Beat]:
         """Extend leases. What comes back, by (saga_id, fence), is still held; the others are fenced."""
@@ -318,23 +316,10 @@ class Ledger:
             for row in rows
         }
 
-    def _retried(self, name: str, parameters: dict[str, Any]) -> list[DictRow]:
-        """Run a statement that may be sent twice without harm; once more on a fresh connection when one was stale."""
-        try:
-            with self.database.checkout() as connection:
-                return execute(connection, name, parameters)
-        except UNKNOWN:
-            self.database.engine.dispose()
-            with self.database.checkout() as connection:
-                return execute(connection, name, parameters)
 
-
-def _orphan(row: DictRow) -> Orphan:
+def orphan_of(row: DictRow) -> Orphan:
+    """The record of a row of expired.sql or owned.sql."""
     return Orphan(**{**row, "status": RunStatus(row["status"])})
-
-
-def _doorbell(row: DictRow) -> Doorbell:
-    return Doorbell(**row)
 
 
 def _taken_over(row: DictRow) -> TakenOver:

@@ -13,6 +13,8 @@ OUTAGE: tuple[type[Exception], ...] = (
     exc.TimeoutError,
 )
 REFUSAL: tuple[type[Exception], ...] = (psycopg.Error, exc.SQLAlchemyError)
+# What one row's values can make a statement raise. The server is well, and the same statement without that row too.
+POISON: tuple[type[Exception], ...] = (psycopg.DataError, psycopg.IntegrityError, psycopg.InternalError)
 
 
 def reason(error: Exception) -> str:

@@ -126,7 +126,8 @@ def run_of(row: Mapping[Any, Any]) -> SagaRun:
             **{name: row[name] for name in SagaRun.__slots__},
             "status": RunStatus(row["status"]),
             "waiting_for": None if row["waiting_for"] is None else WaitingFor(row["waiting_for"]),
-            "step_modules": tuple(row["step_modules"]),
+            # A list that something corrupted reads as none, so that nobody else's reads suffer from it.
+            "step_modules": tuple(row["step_modules"]) if isinstance(row["step_modules"], list) else (),
             "attributes": row["attributes"] or {},
             "context": row["context"] or {},
         }

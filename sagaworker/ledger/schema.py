@@ -110,3 +110,26 @@ episodes = Table(
     Column("ended_at", _INSTANT),
     Column("outcome", Text),
 )
+
+saga_definitions = Table(
+    "saga_definitions",
+    metadata,
+    Column("actor_id", Text),
+    Column("kind", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("steps", JSONB, nullable=False),
+    Column("recovery_policy", Text),
+    Column("max_recoveries", Integer),
+    Column("options", JSONB, nullable=False, server_default="{}"),
+    Column("disabled_at", _INSTANT),
+    Column("inserted_at", _INSTANT, nullable=False, server_default=text("clock_timestamp()")),
+)
+
+sweep_state = Table(
+    "sweep_state",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("last_at", _INSTANT, nullable=False),
+    Column("server_started_at", _INSTANT),
+    Column("held_until", _INSTANT),
+)

@@ -89,14 +89,32 @@ class Runner:
             seen = loaded.run
             if not is_first or not loaded.is_claimable or observer.should_stop():
                 return EpisodeEnd(saga_id=saga_id, status=seen.status, outcome="busy")
-            entries = thawed(seen.step_modules)
             try:
-                steps = [self._registry.step(entry.step) for entry in entries]
+                entries, steps = self._list_of(seen)
             except UnknownStep as exc:
                 log.error("saga %s waits: %s", saga_id, exc)  # noqa: TRY400 - the sentence says it all
+                self._ledger.pass_over(saga_id, seen.fence, str(exc))
                 return EpisodeEnd(saga_id=saga_id, status=seen.status, outcome="unrunnable", reason=str(exc))
             with place.entered():
                 return _Episode(self, seen, entries, steps, place, observer).run(claimer, line)
+
+    def _list_of(self, seen: SagaRun) -> tuple[Sequence[StepEntry], Sequence[Step]]:
+        """The entries of a run's list and their steps.
+
+        Raises:
+            UnknownStep: a step is missing here, or what the ledger holds is no list that could be walked.
+        """
+        try:
+            entries = thawed(seen.step_modules)
+        except (AttributeError, KeyError, TypeError) as exc:
+            raise UnknownStep(f"step list of saga {seen.id} must be readable, got {type(exc).__name__}: {exc}") from exc
+        if not 0 <= seen.current_step_idx < len(entries):
+            raise UnknownStep(
+                f"step {seen.current_step_idx} of saga {seen.id} must be in its list, got {len(entries)} entries"
+            )
+        if not isinstance(seen.inputs, dict):
+            raise UnknownStep(f"inputs of saga {seen.id} must be an object, got a {type(seen.inputs).__name__}")
+        return entries, [self._registry.step(entry.step) for entry in entries]
 
     @contextmanager
     def _walking_once(self, saga_id: str) -> Iterator[bool]:

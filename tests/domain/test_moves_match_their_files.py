@@ -27,7 +27,7 @@ def test_every_move_has_a_file_that_states_it_and_every_such_file_is_a_move():
 def test_every_file_says_in_its_first_line_what_it_is():
     for file in FOLDER.iterdir():
         if file.name.endswith(".sql"):
-            assert re.match(r"-- (move|read|lock|lease|rings): ", file.read_text()), file.name
+            assert re.match(r"-- (move|read|lock|lease|rings|notes): ", file.read_text()), file.name
 
 
 def test_every_update_of_a_run_by_a_holder_proves_the_fence():

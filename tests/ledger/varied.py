@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sagaworker.domain.fold import Fold
+from sagaworker.domain.recovery import Scope
 from sagaworker.domain.status import ErrorClass, RunStatus, StepStatus, WaitingFor
 from sagaworker.domain.values import canonical_hash
 from sagaworker.domain.walk import Fail, RecordUndo, Retry
@@ -17,9 +18,11 @@ from sagaworker.ledger.connection import Database
 from sagaworker.ledger.hold import Following, Hold, Periods
 from sagaworker.ledger.line import Line
 from sagaworker.ledger.moves import Claimer, Ledger, NewRun
+from sagaworker.ledger.sweeping import Sweeping
 
 # Longer than any test: what is held stays held, and what waits stays waiting.
 HOUR = timedelta(hours=1)
+SCOPE = Scope()
 PERIODS = Periods(lease=HOUR, grace=HOUR, ring_after=HOUR)
 CHAIN = ("steps.a", "steps.b", "steps.c")
 GRAPH = (
@@ -41,6 +44,7 @@ class Sagas:
 
     def __init__(self, database: Database, periods: Periods = PERIODS) -> None:
         self.ledger = Ledger(database, periods)
+        self.sweeping = Sweeping(database, ring_after=periods.ring_after)
         self.claimer = Claimer(owner=str(uuid.uuid4()))
         self._holds = contextlib.ExitStack()
 
@@ -75,7 +79,7 @@ class Sagas:
     def orphan(self, saga_id: str, policy: str, *, witnessed: bool = False) -> None:
         """Take the saga over as if its worker were gone."""
         ago = -PERIODS.lease
-        orphans = [one for one in self.ledger.expired(stale_after=ago, limit=1000) if one.saga_id == saga_id]
+        orphans = [one for one in self.sweeping.expired(SCOPE, stale_after=ago, limit=1000) if one.saga_id == saga_id]
         taken = self.ledger.take_over([(one, policy) for one in orphans], witnessed=witnessed, stale_after=ago)
         assert len(taken) == 1
 
@@ -145,7 +149,7 @@ def _rung_again(sagas: Sagas) -> str:
     saga_id = sagas.start()
     with sagas.ledger.database.checkout() as connection:
         connection.execute("UPDATE saga_runs SET wake_at = now() WHERE id = %s", [saga_id])
-    assert [bell.saga_id for bell in sagas.ledger.ring_due(limit=10)] == [saga_id]
+    assert [bell.saga_id for bell in sagas.sweeping.ring_due(SCOPE, limit=10)] == [saga_id]
     return saga_id
 
 
@@ -177,7 +181,7 @@ def _waiting_for_a_retry(sagas: Sagas) -> str:
 def _woken(sagas: Sagas) -> str:
     saga_id, hold = sagas.begun()
     advance(hold).retry(retry(), park=True, undo_timeout=HOUR)
-    assert [bell.saga_id for bell in sagas.ledger.wake(limit=10)] == [saga_id]
+    assert [bell.saga_id for bell in sagas.sweeping.wake(SCOPE, limit=10)] == [saga_id]
     return saga_id
 
 

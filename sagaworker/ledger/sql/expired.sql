@@ -1,8 +1,17 @@
--- read: open episodes whose lease has expired, oldest first; no locks
-SELECT e.saga_id::text AS saga_id, e.fence, r.recovery_policy, r.kind, r.actor_id, r.status
+-- read: open episodes whose lease has expired, oldest first, page by page; no locks
+SELECT
+  e.saga_id::text AS saga_id, e.fence, r.recovery_policy, r.kind, r.actor_id, r.status, e.lease_until::text AS lease_until
 FROM episodes AS e
 JOIN saga_runs AS r ON r.id = e.saga_id
-WHERE e.ended_at IS NULL AND e.lease_until < clock_timestamp() - %(stale_after)s::interval AND r.fence = e.fence
+WHERE
+  e.ended_at IS NULL
+  AND e.lease_until < clock_timestamp() - %(stale_after)s::interval
+  AND (e.lease_until, e.saga_id) > (%(after_lease)s::timestamptz, %(after_id)s::uuid)
+  AND (%(saga_id)s::uuid IS NULL OR e.saga_id = %(saga_id)s::uuid)
+  AND r.fence = e.fence
   AND r.status IN ('running', 'compensating')
-ORDER BY e.lease_until
+  AND r.archived_at IS NULL
+  AND (%(source_stack)s::text IS NULL OR r.source_stack IS NULL OR r.source_stack = %(source_stack)s::text)
+  AND r.source_env IS NOT DISTINCT FROM %(source_env)s::text
+ORDER BY e.lease_until, e.saga_id
 LIMIT %(limit)s

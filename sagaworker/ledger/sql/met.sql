@@ -1,6 +1,7 @@
 -- read: the runs that requests met instead of being stored: their own ids (a resend), or their (kind, key)
 SELECT
-  r.id::text AS id, r.kind, r.status, r.actor_id, r.key, r.waiting_for, r.wake_at, r.step_modules, r.inputs,
+  r.id::text AS id, r.kind, r.status, r.actor_id, r.key, r.waiting_for, r.wake_at, r.step_modules, r.definition_version,
+  r.inputs,
   r.inputs_hash, r.context, r.current_step_idx, r.fence, r.recovery_policy, r.recoveries, r.max_recoveries,
   r.on_compensation_failure, r.cancel_requested, r.cancel_reason, r.error, r.error_class, r.trigger_type,
   r.trigger_ref, r.mode, r.conversation_id, r.attributes, r.queue, r.priority, r.source_stack, r.source_env,

@@ -5,20 +5,20 @@ WITH asked AS (
     id uuid, actor_id text, kind text, key text, step_modules jsonb, inputs jsonb, inputs_hash text,
     recovery_policy text, max_recoveries integer, on_compensation_failure text, trigger_type text, trigger_ref jsonb,
     mode text, overrides jsonb, trace jsonb, conversation_id text, attributes jsonb, queue text, priority smallint,
-    source_stack text, source_env text, deadline_at timestamptz
+    source_stack text, source_env text, deadline_at timestamptz, definition_version text
   )
 ),
 run AS (
   INSERT INTO saga_runs (
     id, actor_id, kind, key, status, wake_at, step_modules, inputs, inputs_hash, recovery_policy, max_recoveries,
     on_compensation_failure, trigger_type, trigger_ref, mode, overrides, trace, conversation_id, attributes, queue,
-    priority, source_stack, source_env, deadline_at
+    priority, source_stack, source_env, deadline_at, definition_version
   )
   SELECT
     a.id, a.actor_id, a.kind, a.key, 'pending', now() + %(ring_after)s, a.step_modules, a.inputs, a.inputs_hash,
     a.recovery_policy, a.max_recoveries, a.on_compensation_failure, a.trigger_type, a.trigger_ref, a.mode,
     a.overrides, a.trace, a.conversation_id, a.attributes, a.queue, a.priority, a.source_stack, a.source_env,
-    a.deadline_at
+    a.deadline_at, a.definition_version
   FROM asked AS a
   -- No target: a resend after an unknown commit meets its own id, a repeated request meets (kind, key).
   ON CONFLICT DO NOTHING

@@ -67,7 +67,7 @@ run AS (
       WHEN found.policy = 'fail' OR (found.policy = 'compensate' AND found.undo_idx IS NULL) THEN (
         SELECT coalesce(jsonb_object_agg(kv.key, kv.value ORDER BY l.step_idx), '{}')
         FROM saga_step_results AS l
-        CROSS JOIN LATERAL jsonb_each(l.output) AS kv
+        CROSS JOIN LATERAL jsonb_each(CASE WHEN jsonb_typeof(l.output) = 'object' THEN l.output ELSE '{}' END) AS kv
         WHERE l.saga_id = r.id AND l.output IS NOT NULL
       )
       ELSE r.context END
@@ -124,5 +124,5 @@ journal AS (
 )
 SELECT
   run.id::text AS saga_id, run.policy, run.status, run.waiting_for, run.kind, run.key, run.queue, run.priority,
-  run.current_step_idx AS step_idx, jsonb_array_length(run.step_modules) AS step_count
+  run.current_step_idx AS step_idx, CASE WHEN jsonb_typeof(run.step_modules) = 'array' THEN jsonb_array_length(run.step_modules) ELSE 0 END AS step_count
 FROM run

@@ -9,6 +9,9 @@ WITH due AS (
     AND r.wake_at <= now()
     AND r.waiting_for IN ('timer', 'retry', 'quarantine')
     AND r.archived_at IS NULL
+    AND (%(source_stack)s::text IS NULL OR r.source_stack IS NULL OR r.source_stack = %(source_stack)s::text)
+    AND r.source_env IS NOT DISTINCT FROM %(source_env)s::text
+    AND (%(saga_ids)s::uuid[] IS NULL OR r.id = ANY(%(saga_ids)s::uuid[]))
   ORDER BY r.wake_at
   LIMIT %(limit)s
   FOR UPDATE SKIP LOCKED
@@ -27,5 +30,5 @@ journal AS (
 )
 SELECT
   run.id::text AS saga_id, run.kind, run.key, run.queue, run.priority, run.current_step_idx AS step_idx,
-  jsonb_array_length(run.step_modules) AS step_count
+  CASE WHEN jsonb_typeof(run.step_modules) = 'array' THEN jsonb_array_length(run.step_modules) ELSE 0 END AS step_count
 FROM run

@@ -1,0 +1,141 @@
+"""Definitions: read from the modules that declare them, stored for everybody, looked up for a start or a recovery."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from sagaworker.domain.definition import Definition
+from sagaworker.errors import InvalidInput, UnknownStep
+from sagaworker.ledger.connection import Connection
+from sagaworker.ledger.defined import DefinitionStore
+from sagaworker.registry import Registry
+from sagaworker.settings import Settings
+
+log = logging.getLogger(__name__)
+
+Pair = tuple[str | None, str]  # actor and kind
+EXPORT = "DEFINITIONS"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownDefinition:
+    """One definition as this process knows it; `is_registered`: its module is here, else it is the database's."""
+
+    definition: Definition
+    version: str
+    is_registered: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedDefinitions:
+    """What a load found. `problems`: a sentence for each module or definition that was left out."""
+
+    definitions: tuple[Definition, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+class Definitions:
+    """The definitions of this process, and behind them those of the database. Nothing is imported before `load`."""
+
+    def __init__(self, registry: Registry, store: DefinitionStore, settings: Settings) -> None:
+        self._registry = registry
+        self._store = store
+        self._settings = settings
+        self._registered: dict[Pair, Definition] = {}
+
+    def load(self) -> LoadedDefinitions:
+        """Import the modules of the allowed packages, register what they declare, and store it.
+
+        A module that fails, or a definition that no saga could be started with, is left out and told of; all others
+        are loaded. The second definition of the same actor and kind is left out.
+        """
+        problems: list[str] = []
+        found: dict[Pair, Definition] = {}
+        for module, definition in self._declared(problems):
+            try:
+                self._check(definition)
+            except InvalidInput as exc:
+                problems.append(f"{module}: {exc.problem}")
+                continue
+            if found.setdefault(definition.pair, definition) != definition:
+                actor = "" if definition.actor is None else f" of actor {definition.actor!r}"
+                problems.append(
+                    f"{module}: kind {definition.kind!r}{actor} must be defined once, got a second definition"
+                )
+        self._registered = found
+        for definition in found.values():
+            self._store.put(definition)
+        for problem in problems:
+            log.error("definition left out: %s", problem)
+        return LoadedDefinitions(definitions=tuple(found.values()), problems=tuple(problems))
+
+    def to_start(self, kind: str, actor_id: str | None) -> Definition:
+        """The definition a start of this kind uses: of its actor, else of any actor, else the only one of the kind.
+
+        Raises:
+            InvalidInput: there is none, or several actors have one and none was named.
+        """
+        if not isinstance(kind, str):
+            raise InvalidInput(f"kind must be text, got a {type(kind).__name__}")
+        known = {known.definition.pair: known.definition for known in self.known([kind])}
+        for pair in ((actor_id, kind), (None, kind)):
+            if pair in known:
+                return known[pair]
+        if actor_id is None and len(known) == 1:
+            return next(iter(known.values()))
+        if actor_id is None and known:
+            actors = ", ".join(sorted(str(actor) for actor, _ in known))
+            raise InvalidInput(f"actor_id must name one of the actors of kind {kind!r}, got none", f"actors: {actors}")
+        of_actor = "" if actor_id is None else f" for actor {actor_id!a:.80}"
+        close = difflib.get_close_matches(kind, {one.definition.kind for one in self.known()}, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else "give the steps, or declare it: docs/writing-steps.md"
+        raise InvalidInput(
+            f"kind {kind!a:.80} must have a definition{of_actor} when no steps are given, got none", hint
+        )
+
+    def known(self, kinds: Sequence[str] | None = None) -> list[KnownDefinition]:
+        """The current definitions, by kind and actor; the registered one where the database has one too."""
+        stored = {one.definition.pair: one for one in self._store.current(kinds)}
+        found = {
+            pair: KnownDefinition(definition=one.definition, version=one.version, is_registered=False)
+            for pair, one in stored.items()
+        }
+        for pair, definition in self._registered.items():
+            if kinds is None or definition.kind in kinds:
+                found[pair] = KnownDefinition(definition=definition, version=definition.version, is_registered=True)
+        return sorted(found.values(), key=lambda one: (one.definition.kind, one.definition.actor or ""))
+
+    def registered_policies(self, overriding: Iterable[Definition] = ()) -> Mapping[Pair, str]:
+        """Policies of the definitions of this process, those of `overriding` first, by actor and kind."""
+        merged = self._registered | {definition.pair: definition for definition in overriding}
+        return {pair: one.recovery_policy for pair, one in merged.items() if one.recovery_policy is not None}
+
+    def stored_policies(self, kinds: Sequence[str], connection: Connection | None = None) -> Mapping[Pair, str]:
+        """Policies of the database's definitions of these kinds, by actor and kind; read on `connection` if given."""
+        current = (one.definition for one in self._store.current(kinds, connection))
+        return {one.pair: one.recovery_policy for one in current if one.recovery_policy is not None}
+
+    def _check(self, definition: Definition) -> None:
+        definition.check()
+        for entry in definition.entries:
+            self._registry.step(entry.step)
+
+    def _declared(self, problems: list[str]) -> Iterator[tuple[str, Definition]]:
+        for name in (*self._settings.step_packages, *self._registry.known()):
+            try:
+                exported = getattr(self._registry.module(name), EXPORT, ())
+                declared = list(exported)
+            except UnknownStep as exc:
+                problems.append(f"{name}: {exc.problem}")
+                continue
+            except Exception as exc:  # noqa: BLE001 - whatever a module exports, the others are loaded
+                problems.append(f"{name}: {EXPORT} must be a list of Definition, got {type(exc).__name__}: {exc}")
+                continue
+            for definition in declared:
+                if isinstance(definition, Definition):
+                    yield name, definition
+                else:
+                    problems.append(f"{name}: {EXPORT} must hold Definition only, got a {type(definition).__name__}")

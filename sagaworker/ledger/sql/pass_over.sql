@@ -1,0 +1,31 @@
+-- move: pending -> pending; running -> running; compensating -> compensating
+-- A saga that cannot be recovered now: its journal says why, once for each fence, and it is not looked at for a while.
+-- Run after lock_run.sql in the same transaction. The journal may be what is broken: it goes on above its highest row.
+WITH run AS (
+  UPDATE saga_runs AS r
+  SET
+    seq = CASE
+      WHEN noted.is_new THEN greatest(r.seq, noted.highest) + 1
+      ELSE r.seq END,
+    wake_at = CASE WHEN %(pace)s AND r.wake_at <= now() THEN now() + interval '5 minutes' ELSE r.wake_at END
+  FROM (
+    SELECT
+      coalesce(max(j.seq), 0) AS highest,
+      NOT coalesce(bool_or(j.type = 'saga.recovery_skipped' AND j.data ->> 'fence' = %(fence)s::bigint::text), false) AS is_new
+    FROM saga_events AS j
+    WHERE j.saga_id = %(saga_id)s
+  ) AS noted
+  WHERE r.id = %(saga_id)s AND r.fence = %(fence)s AND r.status IN ('pending', 'running', 'compensating')
+  RETURNING r.id, r.seq, r.status, r.waiting_for, r.fence, r.current_step_idx, noted.is_new
+),
+journal AS (
+  INSERT INTO saga_events (saga_id, seq, type, step_idx, data)
+  SELECT
+    run.id, run.seq, 'saga.recovery_skipped', run.current_step_idx,
+    jsonb_build_object(
+      'status', run.status, 'waiting_for', run.waiting_for, 'fence', run.fence, 'reason', %(reason)s::text)
+  FROM run
+  WHERE run.is_new
+)
+SELECT run.is_new
+FROM run

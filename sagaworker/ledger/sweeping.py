@@ -1,0 +1,133 @@
+"""What the sweep asks and notes: expired, stale and due sagas, and what the sweepers know of each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from psycopg.rows import DictRow
+
+from sagaworker.domain.records import Doorbell
+from sagaworker.domain.recovery import Scope
+from sagaworker.ledger.connection import Database, execute
+from sagaworker.ledger.moves import Orphan, orphan_of
+
+_FIRST = ("-infinity", "00000000-0000-0000-0000-000000000000")
+_NO_DELAY = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """A saga that a wake or a ring would take now, as read without locks."""
+
+    saga_id: str
+    fence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mismatch:
+    """An active run whose status is not what its journal says."""
+
+    saga_id: str
+    status: str
+    waiting_for: str | None
+    journal_status: str | None
+    journal_waiting_for: str | None
+
+
+class Sweeping:
+    """Statements of the sweep. Those that read lock nothing; each costs the same with any number of finished sagas."""
+
+    def __init__(self, database: Database, *, ring_after: timedelta) -> None:
+        self._database = database
+        self._ring_after = ring_after
+
+    def contact(self, *, gap: timedelta, lease: timedelta) -> timedelta:
+        """Note that the database is reached; how long takeovers are held back from now.
+
+        They are for one lease from the first contact after a gap, or of a server that was started since the last one.
+        """
+        row = self._database.retried("contact", {"gap": gap, "lease": lease})[0]
+        return timedelta(seconds=row["held_for"])
+
+    def turn(self, scope: Scope, *, every: timedelta) -> bool:
+        """Note that a sweep of the scope begins, unless one began less than `every` ago; whether it is ours."""
+        return bool(self._database.retried("turn", {"name": scope.name, "every": every}))
+
+    def is_overdue(self, scope: Scope, *, every: timedelta) -> bool:
+        """Whether no sweep of the scope began within `every`. Writes nothing."""
+        return bool(self._database.retried("overdue", {"name": scope.name, "every": every})[0]["is_overdue"])
+
+    def expired(
+        self,
+        scope: Scope,
+        *,
+        stale_after: timedelta,
+        limit: int,
+        after: Orphan | None = None,
+        saga_id: str | None = None,
+    ) -> list[Orphan]:
+        """Open episodes whose lease ran out at least `stale_after` ago, oldest first, those behind `after` only."""
+        lease, last = (after.lease_until, after.saga_id) if after is not None else _FIRST
+        parameters = {
+            **scope.parameters,
+            "stale_after": stale_after,
+            "after_lease": lease,
+            "after_id": last,
+            "saga_id": saga_id,
+            "limit": limit,
+        }
+        return [orphan_of(row) for row in self._database.retried("expired", parameters)]
+
+    def stale(self, scope: Scope, *, stale_after: timedelta, limit: int) -> list[str]:
+        """Ids of runs that a sweep with this `stale_after` would take over or ring."""
+        parameters = {**scope.parameters, "stale_after": stale_after, "limit": limit}
+        return [row["saga_id"] for row in self._database.retried("stale", parameters)]
+
+    def due(self, scope: Scope, *, is_parked: bool, stale_after: timedelta, limit: int) -> list[Due]:
+        """What `wake` (parked ones) or `ring_due` would take now."""
+        parameters = {**scope.parameters, "is_parked": is_parked, "stale_after": stale_after, "limit": limit}
+        return [Due(**row) for row in self._database.retried("due", parameters)]
+
+    def wake(self, scope: Scope, *, limit: int, saga_ids: Sequence[str] | None = None) -> list[Doorbell]:
+        """Let parked sagas whose time has come run again; ring what comes back."""
+        return self._picked("wake", scope, limit=limit, saga_ids=saga_ids)
+
+    def ring_due(
+        self,
+        scope: Scope,
+        *,
+        limit: int,
+        stale_after: timedelta = _NO_DELAY,
+        saga_ids: Sequence[str] | None = None,
+    ) -> list[Doorbell]:
+        """Pick runnable sagas whose doorbell seems lost, and pace the next ring; ring what comes back."""
+        return self._picked("ring_due", scope, limit=limit, saga_ids=saga_ids, stale_after=stale_after)
+
+    def mismatched(self, *, limit: int) -> list[Mismatch]:
+        """Active runs whose status and journal differ (invariant 23, of the active ones alone)."""
+        return [Mismatch(**row) for row in self._database.retried("mismatched", {"limit": limit})]
+
+    def _picked(
+        self,
+        name: str,
+        scope: Scope,
+        *,
+        limit: int,
+        saga_ids: Sequence[str] | None,
+        stale_after: timedelta = _NO_DELAY,
+    ) -> list[Doorbell]:
+        parameters = {
+            **scope.parameters,
+            "limit": limit,
+            "saga_ids": None if saga_ids is None else list(saga_ids),
+            "stale_after": stale_after,
+            "ring_after": self._ring_after,
+        }
+        with self._database.checkout() as connection:
+            return [_doorbell(row) for row in execute(connection, name, parameters)]
+
+
+def _doorbell(row: DictRow) -> Doorbell:
+    return Doorbell(**row)

@@ -1,0 +1,73 @@
+"""Which policy decides over an orphan, for one sweep."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from sagaworker.definitions import Definitions, Pair
+from sagaworker.domain.definition import POLICIES, Definition
+from sagaworker.domain.records import SagaRun
+from sagaworker.domain.recovery import decided_policy, legal_policy
+from sagaworker.ledger.connection import Connection
+from sagaworker.ledger.line import Line
+from sagaworker.ledger.moves import Ledger, Orphan
+
+log = logging.getLogger(__name__)
+
+ResolvePolicy = Callable[[SagaRun], object]
+
+
+class Policies:
+    """The order: the callback, the registered definition, the database's definition, the run's own, `fail`.
+
+    What raises or answers nonsense for one run is logged and falls through to the next in order; the other runs do not
+    notice.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        definitions: Definitions,
+        *,
+        resolve_policy: ResolvePolicy | None = None,
+        actor_registry: Iterable[Definition] = (),
+        connection: Connection | None = None,
+    ) -> None:
+        self._ledger = ledger
+        self._definitions = definitions
+        self._resolve = resolve_policy
+        self._registered = definitions.registered_policies(actor_registry)
+        self._connection = connection
+
+    def of(self, orphans: Sequence[Orphan]) -> list[tuple[Orphan, str]]:
+        """Each orphan with the policy that decides over it."""
+        stored = self._definitions.stored_policies(sorted({orphan.kind for orphan in orphans}), self._connection)
+        return [(orphan, self._decided(orphan, stored)) for orphan in orphans]
+
+    def _decided(self, orphan: Orphan, stored: Mapping[Pair, str]) -> str:
+        pair = (orphan.actor_id, orphan.kind)
+        any_actor = (None, orphan.kind)
+        return decided_policy(
+            None if self._resolve is None else self._asked(self._resolve, orphan),
+            self._registered.get(pair) or self._registered.get(any_actor),
+            stored.get(pair) or stored.get(any_actor),
+            orphan.recovery_policy,
+        )
+
+    def _asked(self, resolve: ResolvePolicy, orphan: Orphan) -> str | None:
+        try:
+            with Line(self._ledger.database) as line:
+                loaded = self._ledger.load(orphan.saga_id, line)
+            answer = None if loaded is None else resolve(loaded.run)
+        except Exception:
+            log.exception("resolve_policy failed for saga %s; its definition decides", orphan.saga_id)
+            return None
+        if answer is not None and legal_policy(answer) is None:
+            log.error(
+                "answer of resolve_policy for saga %s must be one of %s or None, got %.80r; its definition decides",
+                orphan.saga_id,
+                ", ".join(POLICIES),
+                answer,
+            )
+        return legal_policy(answer)
