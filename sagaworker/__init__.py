@@ -5,15 +5,18 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from sagaworker.domain.definition import Definition
 from sagaworker.domain.retry import RetryPolicy
-from sagaworker.domain.state import SagaState
+from sagaworker.domain.state import Probed, SagaState
 from sagaworker.errors import (
     Fenced,
     InvalidInput,
     InvalidSetting,
     KeyConflict,
+    MoveRefused,
     SagaNotFound,
     SagaworkerError,
+    StaleView,
     StepCancelled,
     StepFailed,
     StepTimedOut,
@@ -33,15 +36,19 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Definition",
     "Engine",
     "Fenced",
     "InvalidInput",
     "InvalidSetting",
     "KeyConflict",
+    "MoveRefused",
+    "Probed",
     "RetryPolicy",
     "SagaNotFound",
     "SagaState",
     "SagaworkerError",
+    "StaleView",
     "StepCancelled",
     "StepFailed",
     "StepTimedOut",

@@ -30,7 +30,9 @@ from sagaworker.ledger.faults import cursor_class
 from sagaworker.ledger.hold import Periods
 from sagaworker.ledger.joining import Joined, join
 from sagaworker.ledger.moves import Claimer, Ledger, NewRun
+from sagaworker.ledger.operating import Operating
 from sagaworker.ledger.reads import Reads
+from sagaworker.operators import OperatorMoves
 from sagaworker.policies import ResolvePolicy
 from sagaworker.recovery import Recovery, Ring
 from sagaworker.registry import Registry
@@ -48,7 +50,7 @@ FROM_SETTINGS: str = "\0"  # an argument that was not given; no stack or environ
 Part = TypeVar("Part")
 
 
-class Engine:
+class Engine(OperatorMoves):
     """Durable sagas over one ledger. Safe between threads; after a fork call `after_fork` before anything else.
 
     >>> engine = Engine.from_env()                                                      # doctest: +SKIP
@@ -78,6 +80,7 @@ class Engine:
         )
         self.registry = Registry(self.settings)
         self.reads = Reads(self.database)
+        self.operating = Operating(self.database, self.ledger.periods.ring_after)
         self.definitions = Definitions(self.registry, DefinitionStore(self.database), self.settings)
         self.recovery = Recovery(self.ledger, self.definitions, self.ring_all, self._failpoints, self.settings)
         self._requests = Requests(self.settings, self.registry)

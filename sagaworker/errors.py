@@ -82,6 +82,39 @@ class Fenced(SagaworkerError):
         )
 
 
+class StaleView(SagaworkerError):
+    """An operator decided on what is not so any more: the saga has moved since. Nothing was changed."""
+
+    def __init__(self, saga_id: str, seen: int, current: int) -> None:
+        super().__init__(saga_id, seen, current)
+        self.saga_id = saga_id
+        self.seen = seen
+        self.current = current
+
+    def __str__(self) -> str:
+        return (
+            f"seq must be that of saga {self.saga_id}'s last journal row, {self.current}, got {self.seen}\n"
+            f"look again and decide anew: sagaworker explain {self.saga_id}"
+        )
+
+
+class MoveRefused(SagaworkerError):
+    """The saga is not in a place where this operator's move applies. Nothing was changed."""
+
+    def __init__(self, saga_id: str, move: str, rule: str, found: str) -> None:
+        super().__init__(saga_id, move, rule, found)
+        self.saga_id = saga_id
+        self.move = move
+        self.rule = rule
+        self.found = found
+
+    def __str__(self) -> str:
+        return (
+            f"saga {self.saga_id} must {self.rule} for {self.move}, got {self.found}\n"
+            f"see what it waits for: sagaworker explain {self.saga_id}"
+        )
+
+
 class SchemaMismatch(SagaworkerError):
     """The database does not carry the tables this version needs."""
 

@@ -35,6 +35,7 @@ class Step:
     timeout: timedelta
     execute: Callable[[SagaState], object]
     compensate: Callable[[SagaState], object] | None
+    probe: Callable[[SagaState], object] | None
     inputs_type: type | None
 
     @property
@@ -158,12 +159,14 @@ def _step(owner: object, path: str, settings: Settings) -> Step:
     if isinstance(timeout, bool) or not 0 < timeout <= 86_400 * 30:
         raise UnknownStep(f"TIMEOUT of step {path!r} must be a number of seconds above 0, got {timeout!r}")
     name = _member(owner, path, "NAME", (str,), path.rpartition(":")[2].rpartition(".")[2])
+    in_doubt = _choice(owner, path, "IN_DOUBT", InDoubt, InDoubt.RETRY)
     return Step(
         path=path,
         policy=StepPolicy(
             name=name,
-            in_doubt=_choice(owner, path, "IN_DOUBT", InDoubt, InDoubt.RETRY),
+            in_doubt=in_doubt,
             compensate_when=_choice(owner, path, "COMPENSATE_WHEN", CompensateWhen, CompensateWhen.ALWAYS),
+            transactional=_member(owner, path, "TRANSACTIONAL", (bool,), default=False),
             tombstone=_member(owner, path, "TOMBSTONE", (bool,), default=False),
             retry=_member(owner, path, "RETRY", (RetryPolicy,), ONCE),
             undo_retry=_member(owner, path, "COMPENSATE_RETRY", (RetryPolicy,), UNDO_DEFAULT),
@@ -171,8 +174,24 @@ def _step(owner: object, path: str, settings: Settings) -> Step:
         timeout=timedelta(seconds=timeout),
         execute=_synchronous(execute),
         compensate=None if compensate is None else _synchronous(compensate),
+        probe=_probe(owner, path, in_doubt),
         inputs_type=_member(owner, path, "Inputs", (type,), None),
     )
+
+
+def _probe(owner: object, path: str, in_doubt: InDoubt) -> Callable[[SagaState], object] | None:
+    """A probe is called where IN_DOUBT says so and nowhere else, so a step that says so must have one."""
+    probe = getattr(owner, "probe", None)
+    if probe is not None and not callable(probe):
+        raise UnknownStep(f"probe of step {path!r} must be a function, got a {type(probe).__name__}")
+    if in_doubt is not InDoubt.PROBE:
+        return None
+    if probe is None:
+        raise UnknownStep(
+            f"step {path!r} must have a function probe(state) because IN_DOUBT is 'probe', got none",
+            "see docs/writing-steps.md",
+        )
+    return _synchronous(probe)
 
 
 def _member(owner: object, path: str, name: str, kinds: tuple[type, ...], default: Any) -> Any:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from types import MappingProxyType
-from typing import cast
+from typing import Any, Self, cast
 
 from sagaworker.domain.values import Json, checked_copy, copy, encoded
 from sagaworker.errors import InvalidInput
@@ -24,6 +25,42 @@ class ValueLimits:
 
     output: int = 256 * 1024
     context: int = 1024 * 1024
+
+
+class ProbeAnswer(StrEnum):
+    """What a probe found out about the attempt in doubt."""
+
+    COMPLETED = "completed"
+    ABSENT = "absent"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What `probe(state)` returns: one of three answers, each spelled out, so that none is given by forgetting.
+
+    >>> Probed.absent()
+    Probed(answer=<ProbeAnswer.ABSENT: 'absent'>, state=None, reason='')
+    """
+
+    answer: ProbeAnswer
+    state: SagaState | None = None
+    reason: str = ""
+
+    @classmethod
+    def completed(cls, state: SagaState) -> Self:
+        """It happened. `state` is the given one, or one made from it by put_output with what execute would have put out."""
+        return cls(ProbeAnswer.COMPLETED, state)
+
+    @classmethod
+    def absent(cls) -> Self:
+        """It did not happen, and no request of an earlier attempt can still arrive: it is begun again."""
+        return cls(ProbeAnswer.ABSENT)
+
+    @classmethod
+    def unknown(cls, reason: str = "") -> Self:
+        """It cannot be said: the saga waits for an operator, who is shown `reason`."""
+        return cls(ProbeAnswer.UNKNOWN, None, reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -66,6 +103,7 @@ class SagaState:
     _delta_text: Mapping[str, str] = field(default_factory=dict, repr=False)
     _limits: ValueLimits = field(default=ValueLimits(), repr=False)
     _check: Callable[[], None] | None = field(default=None, repr=False)
+    _connection: object = field(default=None, repr=False)
 
     @property
     def inputs(self) -> Mapping[str, Json]:
@@ -76,6 +114,24 @@ class SagaState:
     def outputs(self) -> Mapping[str, Json]:
         """What this step has put out so far, a read-only copy."""
         return MappingProxyType(cast("dict[str, Json]", copy(dict(self._delta))))
+
+    @property
+    def connection(self) -> Any:
+        """In execute of a TRANSACTIONAL step: a psycopg connection in the transaction that also records the step.
+
+        What is written through it happens exactly once: it is committed with the step's completion, or not at all.
+        `commit`, `rollback`, `close` and the rest that would end the transaction raise.
+
+        Raises:
+            InvalidInput: the step does not declare TRANSACTIONAL = True, or this is its undo.
+        """
+        if self._connection is None:
+            raise InvalidInput(
+                f"connection of step {self.step_idx} ({self.step_id}) must be asked for in execute of a TRANSACTIONAL"
+                " step, got another",
+                "declare TRANSACTIONAL = True; an undo is an ordinary one and opens its own connection",
+            )
+        return self._connection
 
     def get_input(self, name: str, default: Json = None) -> Json:
         """One of the saga's inputs, or `default`."""

@@ -130,3 +130,18 @@ MOVES: dict[str, frozenset[tuple[str, str]]] = {
     "resolve_happened": frozenset({("running", "running"), ("running", "compensating"), ("running", "completed")}),
     "resolve_absent": frozenset({("running", "running")}),
 }
+
+# Moves of people: no fence, but who and why, and refused on a stale view.
+OPERATORS = frozenset(
+    {
+        "hold",
+        "release",
+        "retry_undo",
+        "retry_step",
+        "reopen",
+        "skip_undo",
+        "skip_step",
+        "resolve_happened",
+        "resolve_absent",
+    }
+)

@@ -8,11 +8,12 @@ answer, and whatever it cannot carry out because it lost the fence simply did no
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import TypeAlias, assert_never
 
+from sagaworker.domain.state import ProbeAnswer
 from sagaworker.domain.retry import ONCE, UNDO_DEFAULT, RetryPolicy
 from sagaworker.domain.status import ErrorClass, RunStatus, StepStatus
 from sagaworker.domain.values import Json
@@ -42,6 +43,7 @@ class StepPolicy:
     in_doubt: InDoubt = InDoubt.RETRY
     compensate_when: CompensateWhen = CompensateWhen.ALWAYS
     tombstone: bool = False
+    transactional: bool = False
     retry: RetryPolicy = ONCE
     undo_retry: RetryPolicy = UNDO_DEFAULT
 
@@ -93,14 +95,14 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class AskOperator:
-    """Park until a person resolves the doubt."""
+    """Park until a person resolves the doubt; `error`: what a probe said that could not tell."""
+
+    error: Mapping[str, Json] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Advance:
+@dataclass(frozen=True, slots=True)
+class Advanced:
     """The step completed."""
-
-    output: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,12 +186,13 @@ def _forward(position: Position, policy: StepPolicy) -> NextMove:
     if row.status not in (StepStatus.RUNNING, StepStatus.PENDING):
         raise AssertionError(f"the current row of a running saga is running or pending, got {row.status}")
     left_running = row.status is StepStatus.RUNNING
-    undo_self = left_running or row.in_doubt > 0
+    # A transaction that died with its worker was rolled back, or it would be on record.
+    undo_self = (left_running and not policy.transactional) or row.in_doubt > 0
     if left_running and row.recoveries > position.max_recoveries:
         return Fail(
             reason=f"recoveries_exhausted:{policy.name}",
             error_class=ErrorClass.RECOVERIES_EXHAUSTED,
-            undo_self=True,
+            undo_self=undo_self,
             error={"kind": "RecoveriesExhausted", "message": f"its worker died {row.recoveries} times in this step"},
         )
     if position.cancel_requested:
@@ -200,6 +203,8 @@ def _forward(position: Position, policy: StepPolicy) -> NextMove:
 
 
 def _doubted(policy: StepPolicy) -> NextMove:
+    if policy.transactional:
+        return Begin()
     match policy.in_doubt:
         case InDoubt.RETRY:
             return Begin()
@@ -223,6 +228,9 @@ def _backward(position: Position, policy: StepPolicy) -> NextMove:
     if row.status is not StepStatus.COMPENSATING:
         raise AssertionError(f"the current row of a compensating saga is compensating, got {row.status}")
     if not row.has_completed and policy.compensate_when is CompensateWhen.COMPLETED:
+        return RecordUndo(result=StepStatus.SKIPPED)
+    if policy.transactional and not row.has_completed and row.in_doubt <= row.recoveries:
+        # Given up by a takeover or a cancel, which do not know its kind: what was not recorded was rolled back.
         return RecordUndo(result=StepStatus.SKIPPED)
     if row.compensation_recoveries > position.max_recoveries:
         return RecordUndo(
@@ -260,6 +268,30 @@ def after_execute(row: Row, outcome: Failed, policy: StepPolicy, *, draw: float)
         doubted=not outcome.definite,
         error=outcome.error,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """The attempt in doubt did not happen: its doubt is over."""
+
+
+def after_probe(row: Row, outcome: ProbeAnswer | Failed) -> Advanced | Absent | AskOperator | Quarantine:
+    """Decide what a probe's answer comes to. One that raises, or returns something else, knows nothing.
+
+    That nothing is there says little while a late effect may still come: then it is asked again when none can. A
+    completed one needs no waiting.
+    """
+    match outcome:
+        case ProbeAnswer.COMPLETED:
+            return Advanced()
+        case ProbeAnswer.ABSENT:
+            return Quarantine(seconds=row.quarantine) if row.quarantine > 0 else Absent()
+        case ProbeAnswer.UNKNOWN:
+            return AskOperator()
+        case Failed():
+            return AskOperator(error=outcome.error)
+        case _:
+            assert_never(outcome)
 
 
 def after_undo(row: Row, outcome: Failed | None, policy: StepPolicy, *, draw: float) -> Retry | RecordUndo:

@@ -224,10 +224,24 @@ class Hold:
             },
         )
 
-    def park(self, waiting_for: WaitingFor, seconds: float | None) -> Position:
+    def absent(self) -> Position:
+        """End the doubt of a running row that was inherited: its probe proved that nothing happened."""
+        return self._cold("absent", {"attempts": self.position.row.attempts})
+
+    def park(
+        self, waiting_for: WaitingFor, seconds: float | None, error: Mapping[str, Json] | None = None
+    ) -> Position:
         """Let go until the time has come, or until a person acts when there is no time."""
         park_for = None if seconds is None else timedelta(seconds=seconds)
-        return self._cold("park", {"status": self.position.status, "waiting_for": waiting_for, "park_for": park_for})
+        return self._cold(
+            "park",
+            {
+                "status": self.position.status,
+                "waiting_for": waiting_for,
+                "park_for": park_for,
+                "error": _json(error),
+            },
+        )
 
     def yield_(self) -> Position:
         """Let go politely; an attempt begun and not entered is taken back."""

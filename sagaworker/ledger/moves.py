@@ -152,9 +152,11 @@ class Ledger:
         step_name: str,
         timeout: timedelta,
         undo_timeout: timedelta,
+        doubts: bool = True,
     ) -> Hold | None:
         """Open an episode and, where the next step may simply begin, begin it. None: somebody else was first.
 
+        `doubts`: a step left running may have happened; false for one whose transaction died with its worker.
         A claim whose acknowledgement was lost is looked up by its fence and owner; the runner claims a saga at most
         once at a time in one process, so an open episode of ours under the next fence is this claim.
         """
@@ -173,6 +175,7 @@ class Ledger:
             "task_id": claimer.task_id,
             "lease": self.periods.lease,
             "grace": self.periods.grace,
+            "doubts": doubts,
         }
         row = None
         is_known = False

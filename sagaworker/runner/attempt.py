@@ -6,8 +6,8 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from sagaworker.domain.retry import RetryPolicy
-from sagaworker.domain.state import SagaState, descends_from
+from sagaworker.domain.retry import ONCE, RetryPolicy
+from sagaworker.domain.state import ProbeAnswer, Probed, SagaState, descends_from
 from sagaworker.domain.values import Json, checked_copy, encoded
 from sagaworker.domain.walk import Failed
 from sagaworker.errors import InvalidInput, StepFailed
@@ -16,6 +16,7 @@ from sagaworker.runner.place import Ended
 MAX_MESSAGE = 2000
 MAX_DETAILS = 16 * 1024  # bytes of JSON: the error is written twice, into the row and the journal
 LEGAL_RESULTS = "the state it was given, or one made from it by put_output"
+LEGAL_ANSWERS = "Probed.completed(state), Probed.absent() or Probed.unknown()"
 
 
 def executed(ended: Ended, given: SagaState, retry: RetryPolicy) -> SagaState | Failed:
@@ -25,6 +26,23 @@ def executed(ended: Ended, given: SagaState, retry: RetryPolicy) -> SagaState | 
     if isinstance(ended.result, SagaState) and descends_from(ended.result, given):
         return ended.result
     return _failed(_malformed("execute", LEGAL_RESULTS, ended.result), retry)
+
+
+def probed(ended: Ended, given: SagaState) -> tuple[ProbeAnswer | Failed, SagaState | None]:
+    """What a probe answered, and where it says completed the state with the outputs."""
+    if ended.exception is not None:
+        return _failed(ended.exception, ONCE), None
+    result = ended.result
+    if not isinstance(result, Probed):
+        return _failed(_malformed("probe", LEGAL_ANSWERS, result), ONCE), None
+    if result.answer is ProbeAnswer.COMPLETED:
+        if isinstance(result.state, SagaState) and descends_from(result.state, given):
+            return result.answer, result.state
+        return _failed(_malformed("Probed.completed of probe", LEGAL_RESULTS, result.state), ONCE), None
+    if result.answer is ProbeAnswer.UNKNOWN and result.reason:
+        error: dict[str, Json] = {"kind": "", "message": _told(lambda: str(result.reason))}
+        return Failed(error=error, definite=False, retryable=False), None
+    return result.answer, None
 
 
 def undone(ended: Ended, retry: RetryPolicy) -> Failed | None:

@@ -26,7 +26,7 @@ from sagaworker.ledger.hold import Following, Hold
 from sagaworker.ledger.line import Line
 from sagaworker.ledger.moves import Claimer, Ledger
 from sagaworker.registry import Registry, Step
-from sagaworker.runner.attempt import executed, undone
+from sagaworker.runner.attempt import executed, probed, undone
 from sagaworker.runner.place import Deadline, Place
 from sagaworker.settings import Settings
 
@@ -164,7 +164,13 @@ class _Episode:
         try:
             self._failpoints.hit("claim.before", self._seen.current_step_idx)
             hold = self._ledger.claim(
-                self._seen, claimer, line, step_name=step.name, timeout=step.timeout, undo_timeout=self._undo_timeout
+                self._seen,
+                claimer,
+                line,
+                step_name=step.name,
+                timeout=step.timeout,
+                undo_timeout=self._undo_timeout,
+                doubts=not step.policy.transactional,
             )
             if hold is None:
                 return self._end("busy")
@@ -262,8 +268,10 @@ class _Episode:
                 self._record_undo(move, attempted=False)
             case walk.Quarantine():
                 hold.park(WaitingFor.QUARANTINE, move.seconds)
-            case walk.AskOperator() | walk.Probe():
-                hold.park(WaitingFor.OPERATOR, None)
+            case walk.AskOperator():
+                hold.park(WaitingFor.OPERATOR, None, move.error)
+            case walk.Probe():
+                self._probe()
             case walk.LetGo():
                 self._let_go()
             case walk.Finished():
@@ -318,6 +326,29 @@ class _Episode:
             context=self._fold.text,
         )
         self._failpoints.hit("advance.after", idx)
+
+    def _probe(self) -> None:
+        """Ask the step whether its attempt in doubt happened. No new attempt is counted, whatever it answers."""
+        hold, step = self._hold, self._step
+        assert step.probe is not None
+        probe = step.probe
+        self._arm(step)
+        state = self._state(outcome=None)
+        self._enter(RunStatus.RUNNING)
+        ended = self._place.call(lambda: probe(state), step.timeout.total_seconds())
+        if isinstance(ended.exception, KeyboardInterrupt):
+            raise ended.exception
+        answer, result = probed(ended, state)
+        match walk.after_probe(hold.position.row, answer):
+            case walk.Advanced():
+                assert result is not None
+                self._advance(result)
+            case walk.Absent():
+                hold.absent()
+            case walk.AskOperator(error):
+                hold.park(WaitingFor.OPERATOR, None, error)
+            case walk.Quarantine(seconds=seconds):
+                hold.park(WaitingFor.QUARANTINE, seconds)
 
     def _compensate(self) -> None:
         step, row = self._step, self._hold.position.row

@@ -177,3 +177,46 @@ class ChecksCancelled(Works):
             state.check_cancelled()
             time.sleep(0.01)
         os.abort()
+
+
+class AsksNobody(Works):
+    """Waits for an operator when its worker died in it."""
+
+    IN_DOUBT = "halt"
+    hook = None
+
+    def execute(self, state):
+        if type(self).hook:
+            type(self).hook(state)
+        return super().execute(state)
+
+
+class Probes(AsksNobody):
+    """Answers what the test says."""
+
+    IN_DOUBT = "probe"
+    answer = None
+
+    def probe(self, state):
+        EFFECTS.append(f"probe {state.step_idx} attempt {state.attempt}")
+        return type(self).answer(state)
+
+
+class UndoFailsUntilRepaired(Works):
+    COMPENSATE_RETRY = RetryPolicy(max_attempts=2, base=0.001)
+    is_broken = True
+
+    def compensate(self, state):
+        if type(self).is_broken:
+            raise OSError("refund service is down")
+        super().compensate(state)
+
+
+class UndoCalls(Works):
+    """Calls back into the test in the middle of its undo."""
+
+    hook = None
+
+    def compensate(self, state):
+        type(self).hook(state)
+        super().compensate(state)

@@ -41,7 +41,7 @@ ledger AS (
     status = CASE WHEN l.status = 'pending' THEN excluded.status ELSE l.status END,
     attempts = l.attempts + (l.status = 'pending' AND excluded.status = 'running')::integer,
     -- A running row with a deadline is an attempt whose end is not on record; without one its doubt already is.
-    in_doubt = l.in_doubt + (l.status = 'running' AND l.deadline_at IS NOT NULL)::integer,
+    in_doubt = l.in_doubt + (l.status = 'running' AND l.deadline_at IS NOT NULL AND %(doubts)s)::integer,
     deadline_at = CASE
       WHEN l.status = 'pending' THEN excluded.deadline_at
       WHEN l.status = 'compensating' THEN now() + %(undo_timeout)s::interval END,

@@ -1,5 +1,5 @@
 -- lock: the saga row first; the move that follows in the same transaction then decides on a fresh snapshot
-SELECT r.status
+SELECT r.status, r.seq
 FROM saga_runs AS r
 WHERE r.id = %(saga_id)s
 FOR UPDATE

@@ -3,7 +3,7 @@ SELECT
   r.id::text AS saga_id, r.status, r.waiting_for, j.data ->> 'status' AS journal_status,
   j.data ->> 'waiting_for' AS journal_waiting_for
 FROM saga_runs AS r
-LEFT JOIN saga_events AS j ON j.saga_id = r.id AND j.seq = r.seq
+LEFT JOIN saga_events AS j ON (j.saga_id, j.seq) = (r.id, r.seq)
 WHERE
   r.status IN ('pending', 'running', 'compensating')
   AND (

@@ -17,7 +17,7 @@ WITH run AS (
 ),
 ledger AS (
   UPDATE saga_step_results AS l
-  SET deadline_at = NULL, fence = %(fence)s
+  SET deadline_at = NULL, error = coalesce(%(error)s::jsonb, l.error), fence = %(fence)s
   FROM run
   WHERE l.saga_id = %(saga_id)s AND l.step_idx = %(idx)s
 ),

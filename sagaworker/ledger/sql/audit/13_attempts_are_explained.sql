@@ -1,4 +1,4 @@
--- invariant 13: attempts <= 1 + recoveries + journaled retries
+-- invariant 13: attempts <= 1 + recoveries + journaled retries, the operators' too
 -- How many retries a step allows is in its module, and may have changed since; but every attempt after the first was
 -- preceded by a journaled retry or by a takeover, whatever the module says.
 SELECT l.saga_id, concat('row ', l.step_idx, ' has ', l.attempts, ' attempts, ', l.recoveries, ' recoveries') AS detail
@@ -8,7 +8,7 @@ WHERE
   AND l.attempts > 1 + l.recoveries + (
     SELECT count(*)
     FROM saga_events AS j
-    WHERE j.saga_id = l.saga_id AND j.step_idx = l.step_idx AND j.type = 'step.retried'
+    WHERE j.saga_id = l.saga_id AND j.step_idx = l.step_idx AND j.type IN ('step.retried', 'operator.retried')
   )
 UNION ALL
 SELECT l.saga_id, concat('row ', l.step_idx, ' has ', l.in_doubt, ' doubts and ', l.attempts, ' attempts')

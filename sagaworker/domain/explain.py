@@ -1,0 +1,289 @@
+"""Why a saga is where it is, in plain words: records in, one paragraph out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import assert_never
+
+from sagaworker.domain.records import Episode, SagaRun, StepResult, Timeline
+from sagaworker.domain.status import RunStatus, StepStatus, WaitingFor
+from sagaworker.domain.steplist import thawed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """One paragraph about one saga, and what was read for it.
+
+    `seq` is the number of the last journal row: give it to an operator's move, and the move is refused where the saga
+    has gone on since. `next_at`: when something happens by itself, where that is known. `needs_person`: nothing will.
+    `commands`: what a person may do, as commands without their reason.
+    """
+
+    saga_id: str
+    label: str
+    status: RunStatus
+    waiting_for: WaitingFor | None
+    text: str
+    seq: int
+    holder: str | None = None
+    held_since: datetime | None = None
+    next_at: datetime | None = None
+    needs_person: bool = False
+    commands: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Told:
+    """What one case has to say."""
+
+    sentences: tuple[str, ...]
+    next_at: datetime | None = None
+    commands: tuple[str, ...] = ()
+
+
+def explain(timeline: Timeline, now: datetime) -> Explanation:
+    """Say why a saga is where it is. `now` is the database's clock."""
+    run = timeline.run
+    place = _Place(timeline, now)
+    told = _told(place)
+    sentences = [_opening(place), *told.sentences]
+    if run.cancel_requested and not run.status.is_terminal and run.status is not RunStatus.COMPENSATING:
+        reason = f" ({run.cancel_reason})" if run.cancel_reason else ""
+        sentences.append(f"A cancel was accepted{reason}: as soon as it goes on, it is undone.")
+    holder = place.holder
+    return Explanation(
+        saga_id=run.id,
+        label=run.label,
+        status=run.status,
+        waiting_for=run.waiting_for,
+        text=" ".join(sentence for sentence in sentences if sentence),
+        seq=timeline.journal[-1].seq if timeline.journal else 0,
+        holder=None if holder is None else _worker(holder),
+        held_since=None if holder is None else holder.started_at,
+        next_at=told.next_at,
+        needs_person=bool(told.commands),
+        commands=tuple(f"sagaworker {command}".replace("ID", run.id) for command in told.commands),
+    )
+
+
+def undo_list(timeline: Timeline) -> list[StepResult]:
+    """The rows that a cancel now would undo, in that order; while undoing, those still to be undone; else none.
+
+    A step that is running now is the first: it ends before it is undone.
+    """
+    run = timeline.run
+    if run.status.is_terminal or run.status is RunStatus.PENDING:
+        return []
+
+    def is_undone(row: StepResult) -> bool:
+        if row.step_idx == run.current_step_idx:
+            if run.status is RunStatus.COMPENSATING:
+                return True
+            return row.status in (StepStatus.RUNNING, StepStatus.WAITING) or row.in_doubt > 0
+        begun = (StepStatus.PENDING, StepStatus.RUNNING, StepStatus.WAITING, StepStatus.FAILED)
+        return row.status is StepStatus.COMPLETED or (row.in_doubt > 0 and row.status in begun)
+
+    below = [row for row in timeline.steps if row.step_idx <= run.current_step_idx and is_undone(row)]
+    return sorted(below, key=lambda row: row.step_idx, reverse=True)
+
+
+class _Place:
+    """Where a saga stands, with the words for it."""
+
+    def __init__(self, timeline: Timeline, now: datetime) -> None:
+        self.timeline = timeline
+        self.run: SagaRun = timeline.run
+        self.now = now
+        self.row = next((row for row in timeline.steps if row.step_idx == self.run.current_step_idx), None)
+        self.holder = next((one for one in reversed(timeline.episodes) if one.ended_at is None), None)
+
+    def named(self, idx: int) -> str:
+        """`charge_card (step 2 of 3)`, counted from 1 as people do."""
+        entry = thawed(self.run.step_modules)[idx]
+        row = next((row for row in self.timeline.steps if row.step_idx == idx), None)
+        name = entry.id or (row.step_name if row else entry.step.rpartition(":")[2].rpartition(".")[2])
+        return f"{name} (step {idx + 1} of {len(self.run.step_modules)})"
+
+    @property
+    def step(self) -> str:
+        return self.named(self.run.current_step_idx)
+
+    @property
+    def error(self) -> str:
+        """What the current row's last attempt said."""
+        return _line(self.row.error if self.row else None)
+
+
+def _opening(place: _Place) -> str:
+    run = place.run
+    match run.status:
+        case RunStatus.PENDING:
+            return f"{run.label} is stored and nothing of it has begun."
+        case RunStatus.RUNNING:
+            return f"{run.label} is going forward, at {place.step}."
+        case RunStatus.COMPENSATING:
+            return f"{run.label} is being undone because {_why(place)}, at {place.step}."
+        case RunStatus.COMPLETED:
+            return f"{run.label} completed all {len(run.step_modules)} steps at {_at(run.completed_at)}."
+        case RunStatus.ROLLED_BACK:
+            return f"{run.label} was rolled back because {_why(place)}; that ended at {_at(run.completed_at)}."
+        case RunStatus.FAILED:
+            return f"{run.label} failed because {_why(place)}; that was at {_at(run.completed_at)}."
+        case _:
+            assert_never(run.status)
+
+
+def _told(place: _Place) -> _Told:
+    run = place.run
+    match run.status:
+        case RunStatus.COMPLETED:
+            return _Told(sentences=("Nothing will change any more.",))
+        case RunStatus.ROLLED_BACK:
+            return _Told(sentences=("All that had happened was undone or declared skipped; nothing will change any more.",))
+        case RunStatus.FAILED:
+            return _failed(place)
+        case RunStatus.PENDING | RunStatus.RUNNING | RunStatus.COMPENSATING:
+            return _held(place) if place.holder is not None else _unheld(place)
+        case _:
+            assert_never(run.status)
+
+
+def _failed(place: _Place) -> _Told:
+    lost = [place.named(row.step_idx) for row in place.timeline.steps if row.status is StepStatus.COMPENSATION_FAILED]
+    if lost:
+        what = f"Not undone: {', '.join(lost)}."
+        todo = "Find out what is left of it in the other system; if the undo can work now, retry it, else undo it by hand."
+        return _Told(sentences=(what, todo), commands=("retry ID",))
+    what = "Nothing was undone: its policy says that a person must look when its worker is lost."
+    todo = "Let it go on from that step with retry, or undo it with retry --undo."
+    return _Told(sentences=(what, todo), commands=("retry ID", "retry ID --undo"))
+
+
+def _held(place: _Place) -> _Told:
+    holder, row, run = place.holder, place.row, place.run
+    assert holder is not None
+    who = f"{_worker(holder)} has held it since {_at(holder.started_at)}"
+    if holder.lease_until < place.now:
+        lost = f"{who}, but its lease ran out at {_at(holder.lease_until)}: it is lost or paused."
+        return _Told(sentences=(lost, "The next sweep gives the saga to another worker."), next_at=holder.lease_until)
+    doing = f"{who} and {_doing(place)}."
+    after = ""
+    if run.waiting_for is WaitingFor.HOLD:
+        after = "An operator has put it on hold: when this ends, the worker lets go."
+        return _Told(sentences=(doing, after), commands=("release ID",))
+    if row is not None and row.deadline_at is not None:
+        after = f"If that takes longer than {_at(row.deadline_at)} it is stopped."
+    return _Told(sentences=(doing, after), next_at=row.deadline_at if row else None)
+
+
+def _doing(place: _Place) -> str:
+    row = place.row
+    if row is None:
+        return "is about to begin it"
+    if row.status is StepStatus.COMPENSATING:
+        tries = f" (attempt {row.compensation_attempts + 1})" if row.compensation_attempts else ""
+        return f"is undoing it{tries}"
+    if row.status is StepStatus.RUNNING and row.deadline_at is not None:
+        return f"is in attempt {row.attempts} of it, since {_at(row.started_at)}"
+    if row.status is StepStatus.RUNNING:
+        return "is finding out whether it happened"
+    failed = f" after: {place.error}" if place.error else ""
+    return f"waits to begin it{failed}"
+
+
+def _unheld(place: _Place) -> _Told:
+    run = place.run
+    match run.waiting_for:
+        case None:
+            return _runnable(place)
+        case WaitingFor.RETRY:
+            what = f"Its {'undo' if run.status is RunStatus.COMPENSATING else 'step'} failed ({place.error or 'no error given'})"
+            return _Told(sentences=(f"{what} and is tried again at {_at(run.wake_at)}.",), next_at=run.wake_at)
+        case WaitingFor.QUARANTINE:
+            what = "Its worker was given up unseen, so a late effect may still come; until then nothing is decided about it."
+            return _Told(sentences=(what, f"It goes on at {_at(run.wake_at)}."), next_at=run.wake_at)
+        case WaitingFor.TIMER:
+            return _Told(sentences=(f"It waits until {_at(run.wake_at)}.",), next_at=run.wake_at)
+        case WaitingFor.HOLD:
+            what = f"It is on hold{_order_of(place, 'operator.held')}: nothing begins until somebody releases it."
+            return _Told(sentences=(what,), commands=("release ID",))
+        case WaitingFor.OPERATOR:
+            return _operator(place)
+        case WaitingFor.SIGNAL | WaitingFor.APPROVAL | WaitingFor.CHILDREN:
+            until = f" or until {_at(run.wake_at)}" if run.wake_at else ""
+            return _Told(sentences=(f"It waits for {run.waiting_for}{until}.",), next_at=run.wake_at)
+        case _:
+            assert_never(run.waiting_for)
+
+
+def _runnable(place: _Place) -> _Told:
+    run, row = place.run, place.row
+    before = ""
+    if row is not None and row.status is StepStatus.RUNNING:
+        before = f"Its worker was lost in attempt {row.attempts} of it, so it may or may not have happened."
+    elif row is not None and row.status is StepStatus.COMPENSATING and row.compensation_recoveries:
+        before = "A worker was lost in its undo."
+    what = "Nobody holds it; it waits for a free worker."
+    again = f"It is rung again at {_at(run.wake_at)} if none has come by then." if run.wake_at else ""
+    return _Told(sentences=(before, what, again), next_at=run.wake_at)
+
+
+def _operator(place: _Place) -> _Told:
+    row = place.row
+    if row is not None and row.status is StepStatus.COMPENSATION_FAILED:
+        said = f": {place.error}" if place.error else ""
+        what = f"Its undo failed for good{said}. The saga halts there because it was started so."
+        todo = "Repair what stops the undo and retry it; or undo it by hand and skip it."
+        return _Told(sentences=(what, todo), commands=("retry ID", "skip ID"))
+    said = f" (its probe said: {place.error})" if place.error else ""
+    what = f"Its worker was lost in it, and whether it happened is not known{said}."
+    todo = "Find out, and resolve it: it happened (with its outputs), or it did not. Or retry it, or skip it and undo the rest."
+    commands = ("resolve ID --happened", "resolve ID --absent", "retry ID", "skip ID")
+    return _Told(sentences=(what, todo), commands=commands)
+
+
+def _order_of(place: _Place, kind: str) -> str:
+    """` by ann since ... (reason)`, from the last journal row of that type."""
+    entry = next((one for one in reversed(place.timeline.journal) if one.type == kind), None)
+    if entry is None:
+        return ", as its recovery policy says, since its worker was lost"
+    who = f" by {entry.data.get('who')}" if entry.data.get("who") else ""
+    return f"{who} since {_at(entry.created_at)} ({entry.data.get('reason')})"
+
+
+_REASONS = {
+    "step_failed": "step {name} failed",
+    "step_in_doubt": "step {name} may or may not have happened",
+    "recoveries_exhausted": "step {name} lost its worker too often",
+    "cancelled": "it was cancelled",
+    "timed_out": "its deadline passed",
+    "orphaned": "its worker was lost",
+}
+
+
+def _why(place: _Place) -> str:
+    run = place.run
+    reason, _, name = str((run.error or {}).get("reason", "")).partition(":")
+    sentence = _REASONS.get(reason, reason or "of an unknown reason").format(name=name)
+    if reason == "cancelled":
+        return sentence + (f" ({run.cancel_reason})" if run.cancel_reason else "")
+    broken = next((row for row in place.timeline.steps if row.step_name == name and row.error), None)
+    return sentence + (f" ({_line(broken.error)})" if broken and broken.error else "")
+
+
+def _worker(holder: Episode) -> str:
+    return f"Worker {holder.host}:{holder.pid}"
+
+
+def _at(instant: datetime | None) -> str:
+    return "an unknown time" if instant is None else f"{instant:%Y-%m-%d %H:%M:%S %Z}"
+
+
+def _line(error: Mapping[str, object] | None) -> str:
+    """A step's error as one line."""
+    if not error:
+        return ""
+    kind, message = str(error.get("kind") or ""), str(error.get("message") or "").partition("\n")[0]
+    return message or kind if kind in ("", "StepFailed") else f"{kind}: {message}" if message else kind

@@ -1,0 +1,113 @@
+"""The moves of operators. Each locks the saga row first, is refused on a stale view, and journals who and why."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sagaworker.domain.status import RunStatus
+from sagaworker.domain.values import Json
+from sagaworker.errors import StaleView
+from sagaworker.ledger.connection import Database, execute_one
+from sagaworker.ledger.line import UNKNOWN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """Who asks for a move, why, and the number of the last journal row that they saw, where they say so."""
+
+    saga_id: str
+    who: str
+    reason: str
+    seq: int | None = None
+
+
+class Operating:
+    """Every method returns the status the move left, or None where the saga is not in a place for it: nothing changed.
+
+    Raises:
+        StaleView: the journal has gone on since `order.seq`. Nothing changed.
+    """
+
+    def __init__(self, database: Database, ring_after: timedelta) -> None:
+        self._database = database
+        self._ring_after = ring_after
+
+    def hold(self, order: Order) -> RunStatus | None:
+        """Let nothing new begin."""
+        return self._move("hold", order)
+
+    def release(self, order: Order) -> RunStatus | None:
+        """End a hold."""
+        return self._move("release", order)
+
+    def retry_undo(self, order: Order) -> RunStatus | None:
+        """Try the undo again at which the saga halted."""
+        return self._move("retry_undo", order)
+
+    def retry_step(self, order: Order, *, begin_again: bool) -> RunStatus | None:
+        """Let the doubted step go on: begun again, or as it declares itself."""
+        return self._move("retry_step", order, begin_again=begin_again)
+
+    def reopen(self, order: Order, *, undo: bool, begin_again: bool) -> RunStatus | None:
+        """Take a failed saga up again: its failed undos, else its step, else (`undo`) the way back."""
+        return self._move("reopen", order, undo=undo, begin_again=begin_again)
+
+    def skip_undo(self, order: Order) -> RunStatus | None:
+        """Declare the undo done with at which the saga halted."""
+        return self._move("skip_undo", order)
+
+    def skip_step(self, order: Order) -> RunStatus | None:
+        """Give the doubted step up without undoing it, and undo what came before it."""
+        return self._move("skip_step", order)
+
+    def resolve_happened(
+        self, order: Order, *, idx: int, output: Mapping[str, Json], next_name: str | None
+    ) -> RunStatus | None:
+        """The doubted step at `idx` happened, with this output; `next_name` is None where it is the last."""
+        return self._move("resolve_happened", order, idx=idx, output=json.dumps(output), next_name=next_name)
+
+    def resolve_absent(self, order: Order) -> RunStatus | None:
+        """The doubted step did not happen."""
+        return self._move("resolve_absent", order)
+
+    def now(self) -> datetime:
+        """The database's clock, for whoever tells people what is due."""
+        with self._database.checkout() as connection:
+            row = execute_one(connection, "clock", {})
+        assert row is not None
+        at: datetime = row["at"]
+        return at
+
+    def _move(self, name: str, order: Order, **parameters: Any) -> RunStatus | None:
+        """Run it once, whatever is lost: a request that was sent before is known by its id in the journal."""
+        parameters |= {
+            "saga_id": order.saga_id,
+            "who": order.who,
+            "reason": order.reason,
+            "request": str(uuid.uuid4()),
+            "ring_after": self._ring_after,
+        }
+        try:
+            return self._sent(name, order, parameters)
+        except UNKNOWN:
+            self._database.engine.dispose()
+            return self._sent(name, order, parameters, is_resend=True)
+
+    def _sent(
+        self, name: str, order: Order, parameters: dict[str, Any], *, is_resend: bool = False
+    ) -> RunStatus | None:
+        with self._database.checkout() as connection, connection.transaction():
+            # The lock waits for a first send that is still on its way.
+            locked = execute_one(connection, "lock_run", parameters)
+            landed = execute_one(connection, "operated", parameters) if is_resend else None
+            if landed is not None:
+                return RunStatus(landed["status"])
+            if locked is not None and order.seq is not None and locked["seq"] != order.seq:
+                raise StaleView(order.saga_id, order.seq, locked["seq"])
+            row = execute_one(connection, name, parameters)
+        return None if row is None else RunStatus(row["status"])

@@ -1,0 +1,37 @@
+-- move: running -> running
+-- The holder's probe proved that the attempt in doubt did not happen, and no late effect of it can come: its doubt is
+-- over, and the step is begun again.
+WITH run AS (
+  UPDATE saga_runs AS r
+  SET seq = r.seq + 1
+  FROM saga_step_results AS held
+  WHERE
+    r.id = %(saga_id)s
+    AND r.fence = %(fence)s
+    AND r.status = 'running'
+    AND r.current_step_idx = %(idx)s
+    AND held.saga_id = %(saga_id)s
+    AND held.step_idx = %(idx)s
+    AND held.status = 'running'
+    AND held.deadline_at IS NULL
+    AND held.attempts = %(attempts)s
+    AND coalesce(held.quarantine_until <= statement_timestamp(), true)
+    AND EXISTS (SELECT FROM episodes AS e WHERE e.saga_id = %(saga_id)s AND e.fence = %(fence)s AND e.ended_at IS NULL)
+  RETURNING r.id, r.seq, r.status, r.waiting_for, held.in_doubt
+),
+step AS (
+  UPDATE saga_step_results AS l
+  SET status = 'pending', in_doubt = 0, fence = %(fence)s
+  FROM run
+  WHERE l.saga_id = %(saga_id)s AND l.step_idx = %(idx)s
+),
+journal AS (
+  INSERT INTO saga_events (saga_id, seq, type, step_idx, data)
+  SELECT
+    run.id, run.seq, 'step.absent', %(idx)s,
+    jsonb_build_object(
+      'status', run.status, 'waiting_for', run.waiting_for, 'fence', %(fence)s, 'in_doubt', run.in_doubt)
+  FROM run
+)
+SELECT run.status
+FROM run

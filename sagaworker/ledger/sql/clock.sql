@@ -1,0 +1,2 @@
+-- read: the database's clock
+SELECT clock_timestamp() AS at

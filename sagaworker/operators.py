@@ -1,0 +1,198 @@
+"""What operators do: hold, release, retry, skip, resolve. Each move is journaled with who and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from sagaworker.domain.explain import Explanation, explain, undo_list
+from sagaworker.domain.records import SagaRun, StepResult, Timeline
+from sagaworker.domain.status import RunStatus, StepStatus, WaitingFor
+from sagaworker.domain.steplist import StepEntry, thawed
+from sagaworker.domain.values import Json, checked_object
+from sagaworker.domain.walk import InDoubt
+from sagaworker.errors import InvalidInput, MoveRefused, SagaNotFound, UnknownStep
+from sagaworker.ledger.operating import Operating, Order
+from sagaworker.registry import Registry
+from sagaworker.requests import checked_id
+from sagaworker.settings import Settings
+
+MOST = 2000  # characters of a reason or a name
+
+
+class _Surroundings(Protocol):
+    """What the engine gives these moves."""
+
+    settings: Settings
+    registry: Registry
+    operating: Operating
+
+    def ring(self, saga_id: str) -> None: ...
+
+    def get(self, saga_id: str) -> SagaRun: ...
+
+    def timeline(self, saga_id: str) -> Timeline: ...
+
+
+class OperatorMoves:
+    """The engine's part for operators. Every move is atomic, lands once, and leaves one journal row with who and why.
+
+    All of them take `reason` (why), `who` (default: nobody is named) and `seq`, the number of the journal row at which
+    the caller looked: where the saga has moved on since, the move is refused.
+
+    Raises:
+        MoveRefused: the saga is not in a place for this move. Nothing changed.
+        StaleView: it has moved since `seq`. Nothing changed.
+        SagaNotFound: there is no such run.
+    """
+
+    def hold(self: _Surroundings, saga_id: str, *, reason: str, who: str = "", seq: int | None = None) -> SagaRun:
+        """Let nothing new begin, until released. The step or undo that runs now ends first."""
+        order = _order(saga_id, reason, who, seq)
+        if self.operating.hold(order) is None:
+            _refuse(self, saga_id, "hold", "be active and wait for no person")
+        return self.get(saga_id)
+
+    def release(self: _Surroundings, saga_id: str, *, reason: str, who: str = "", seq: int | None = None) -> SagaRun:
+        """End a hold. A cancel that was accepted meanwhile acts now."""
+        order = _order(saga_id, reason, who, seq)
+        if self.operating.release(order) is None:
+            _refuse(self, saga_id, "release", "be on hold")
+        self.ring(saga_id)
+        return self.get(saga_id)
+
+    def retry(
+        self: _Surroundings, saga_id: str, *, reason: str, who: str = "", seq: int | None = None, undo: bool = False
+    ) -> SagaRun:
+        """Try again what a saga stopped at: a failed undo, a step in doubt, or the step at which it was given up.
+
+        A failed undo has all its tries again; in a failed saga every failed undo has, the highest first. A step in
+        doubt is begun again under the same idempotency key, and stays in doubt; one that declares a probe is asked
+        again instead. A saga that ended `failed` as an orphan goes on from its step, or is undone with `undo`.
+        """
+        order = _order(saga_id, reason, who, seq)
+        run = self.get(saga_id)
+        # Its step need not be here for an undo; and what a doubted step declares must not be guessed.
+        begin_again = undo or run.status is RunStatus.COMPENSATING or _begins_again(self, run)
+        if run.status is RunStatus.FAILED:
+            status = self.operating.reopen(order, undo=undo, begin_again=begin_again)
+        elif undo:
+            raise MoveRefused(saga_id, "retry with undo", "be failed", _found(run))
+        elif run.status is RunStatus.COMPENSATING:
+            status = self.operating.retry_undo(order)
+        else:
+            status = self.operating.retry_step(order, begin_again=begin_again)
+        if status is None:
+            _refuse(self, saga_id, "retry", "be failed, or wait for an operator")
+        self.ring(saga_id)
+        return self.get(saga_id)
+
+    def skip(self: _Surroundings, saga_id: str, *, reason: str, who: str = "", seq: int | None = None) -> SagaRun:
+        """Leave one row as it is: the undo at which the saga halted, or the step in doubt. What came before is undone."""
+        order = _order(saga_id, reason, who, seq)
+        status = self.operating.skip_undo(order) or self.operating.skip_step(order)
+        if status is None:
+            _refuse(self, saga_id, "skip", "wait for an operator")
+        self.ring(saga_id)
+        return self.get(saga_id)
+
+    def resolve(
+        self: _Surroundings,
+        saga_id: str,
+        *,
+        happened: bool,
+        reason: str,
+        outputs: Mapping[str, Any] | None = None,
+        who: str = "",
+        seq: int | None = None,
+    ) -> SagaRun:
+        """Say what became of the step in doubt: it `happened`, with these outputs, or it did not.
+
+        If it happened it is completed and the saga goes on after it; if not, its doubt is over and it is begun again.
+        Where a cancel was accepted meanwhile the saga is undone instead, this step only if it happened. That it did not
+        happen is refused until a late effect of the attempt can no longer come (see quarantine).
+        """
+        order = _order(saga_id, reason, who, seq)
+        run = self.get(saga_id)
+        if not happened:
+            if outputs:
+                raise InvalidInput("outputs must be given only for a step that happened, got some for one that did not")
+            status = self.operating.resolve_absent(order)
+        else:
+            output = _checked_outputs(self.settings, run, outputs)
+            status = self.operating.resolve_happened(
+                order, idx=run.current_step_idx, output=output, next_name=_next_name(self.registry, run)
+            )
+        if status is None:
+            rule = "wait for an operator because of a step in doubt"
+            _refuse(self, saga_id, "resolve", rule if happened else f"{rule} whose quarantine is over")
+        self.ring(saga_id)
+        return self.get(saga_id)
+
+    def explain(self: _Surroundings, saga_id: str) -> Explanation:
+        """Say in plain words why a saga is where it is, what comes next, and what a person must do."""
+        return explain(self.timeline(saga_id), self.operating.now())
+
+    def undo_list(self: _Surroundings, saga_id: str) -> list[StepResult]:
+        """The rows that a cancel now would undo, in that order; of an undoing saga, those that are still to be undone."""
+        return undo_list(self.timeline(saga_id))
+
+
+def _order(saga_id: str, reason: str, who: str, seq: int | None) -> Order:
+    for name, text in (("reason", reason), ("who", who)):
+        if not isinstance(text, str) or "\x00" in text or len(text) > MOST:
+            raise InvalidInput(f"{name} must be text of at most {MOST} characters, got {text!r:.80}")
+    if not reason.strip():
+        raise InvalidInput("reason must say why, got nothing", "it is kept in the journal for whoever looks next")
+    if seq is not None and (isinstance(seq, bool) or not isinstance(seq, int)):
+        raise InvalidInput(f"seq must be the number of a journal row, got {seq!r}")
+    return Order(saga_id=checked_id(saga_id), who=who, reason=reason, seq=seq)
+
+
+def _found(run: SagaRun) -> str:
+    return f"{run.status}" + (f" waiting for {run.waiting_for}" if run.waiting_for else "")
+
+
+def _refuse(engine: _Surroundings, saga_id: str, move: str, rule: str) -> None:
+    timeline = engine.timeline(saga_id)
+    run = timeline.run
+    row = next((one for one in timeline.steps if one.step_idx == run.current_step_idx), None)
+    found = _found(run)
+    if run.waiting_for is WaitingFor.OPERATOR and row is not None and row.quarantine_until is not None:
+        found += f", quarantine until {row.quarantine_until:%Y-%m-%d %H:%M:%S %Z}"
+    raise MoveRefused(saga_id, move, rule, found)
+
+
+def _begins_again(engine: _Surroundings, run: SagaRun) -> bool:
+    """Whether the step at the cursor is simply begun again: not where it declares a probe, which is asked instead."""
+    step = engine.registry.step(thawed(run.step_modules)[run.current_step_idx].step)
+    return step.policy.in_doubt is not InDoubt.PROBE
+
+
+def _checked_outputs(settings: Settings, run: SagaRun, outputs: Mapping[str, Any] | None) -> dict[str, Json]:
+    output: dict[str, Json] = checked_object(dict(outputs or {}), "outputs")
+    size = len(json.dumps(output))
+    if size > settings.max_output_bytes:
+        raise InvalidInput(f"outputs must be at most {settings.max_output_bytes} bytes of JSON, got {size}")
+    whole = len(json.dumps({**run.context, **output}))
+    if whole > settings.max_context_bytes:
+        raise InvalidInput(
+            f"context of saga {run.id} must be at most {settings.max_context_bytes} bytes of JSON, got {whole} with these outputs"
+        )
+    return output
+
+
+def _next_name(registry: Registry, run: SagaRun) -> str | None:
+    entries = thawed(run.step_modules)
+    if run.current_step_idx + 1 >= len(entries):
+        return None
+    return _name(registry, entries[run.current_step_idx + 1])
+
+
+def _name(registry: Registry, entry: StepEntry) -> str:
+    """The step's own name; where its module is not here, the last word, which is what it is without a NAME."""
+    try:
+        return registry.step(entry.step).name
+    except UnknownStep:
+        return entry.step.rpartition(":")[2].rpartition(".")[2]
