@@ -160,6 +160,10 @@ class Machine(RuleBasedStateMachine):
                 f"a late worker wrote: {command}\n" + timeline(self.engine, puppet.saga_id)
             )
             assert puppet.is_idle, "a late worker went on\n" + timeline(self.engine, puppet.saga_id)
+        elif puppet.is_idle and not command.endswith("die"):
+            assert puppet.saga_id not in self.open_sagas(), "its holder gave up and nobody had taken over\n" + timeline(
+                self.engine, puppet.saga_id
+            )
         self.inside_is_on_record(puppet)
 
     def inside_is_on_record(self, puppet: Puppet) -> None:

@@ -22,6 +22,7 @@ def test_the_ledger_is_sound_and_the_world_agrees_whatever_happens(database_url)
             stateful_step_count=25,
             deadline=None,
             database=None,
+            report_multiple_bugs=False,
             phases=[Phase.generate] if PROFILE == "quick" else [Phase.generate, Phase.shrink],
             suppress_health_check=list(HealthCheck),
         ),

@@ -1,0 +1,48 @@
+"""The mutants: what each breaks, and the tests that must notice. All tests run on real PostgreSQL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+PATCHES = Path(__file__).parent / "patches"
+
+LIVES = "tests/properties/test_machine.py"
+DEATHS = "tests/properties/test_deaths.py"
+SWEEP = "tests/recovery/test_sweep.py"
+LINES = "tests/races/test_unknown_commits.py"
+FENCES = "tests/races/test_fences.py"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """`tests` are run until the first of them fails. `is_liveness`: what fails may be a stated bound on being stuck."""
+
+    name: str
+    breaks: str
+    tests: tuple[str, ...]
+    is_liveness: bool = False
+
+    @property
+    def patch(self) -> Path:
+        return PATCHES / f"{self.name}.patch"
+
+
+MUTANTS = (
+    Mutant("no_fence", "no fence", (LIVES,)),
+    Mutant("one_shot_claim", 'one-shot "recovering" flag as claim', (SWEEP, LIVES), is_liveness=True),
+    Mutant("completion_ignores_cancel", "completion ignores cancel", (LIVES,)),
+    Mutant("undo_from_below", "undo of a doubted step from i-1", (LIVES,)),
+    Mutant("two_commits", "two commits per step", (DEATHS,)),
+    Mutant("no_write_ahead", "no write-ahead running row", (LIVES,)),
+    Mutant("no_rering", "no re-ring by the sweep", (LIVES,), is_liveness=True),
+    Mutant("recoveries_uncounted", "recoveries not counted", (LIVES,)),
+    Mutant("lost_ack_is_failure", "lost acknowledgement taken as failure", (LINES,)),
+    Mutant("no_quarantine", "no tombstone and no quarantine", (LIVES,)),
+    Mutant("exception_is_definite", "exception taken as definite failure", (LIVES,)),
+    Mutant("failed_undo_is_done", "failed undo recorded as done", (LIVES,)),
+    Mutant("doubt_not_sticky", "doubt not sticky", (LIVES,)),
+    Mutant("witness_without_fence_or_count", "witness without fence or count", (LIVES,)),
+    Mutant("polite_stop_is_doubt", "polite stop counted as doubt", (LIVES, SWEEP)),
+    Mutant("seq_in_guard", "seq compared in a guard", (LIVES,)),
+)
