@@ -1,0 +1,3 @@
+"""Declares no list."""
+
+DEFINITIONS = 7

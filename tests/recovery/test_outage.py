@@ -1,0 +1,123 @@
+"""After an outage of the database nothing is taken over for a full lease: the living must be able to say so first."""
+
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+from tests.holding import claimed
+from tests.recovery.abandoned import another, execute, orphan
+from tests.waiting import wait_until
+
+
+def slept(engine, seconds):
+    """As if no sweeper had reached the database for so long."""
+    execute(engine, "UPDATE sweep_state SET last_at = last_at - %s * interval '1 second'", seconds)
+
+
+def test_the_first_sweep_of_a_ledger_is_not_held_back(engine):
+    orphan(engine)
+    assert engine.sweep().restarted == 1
+
+
+def test_sweeps_that_follow_each_other_hold_nothing_back(engine):
+    engine.sweep()
+    slept(engine, 29)
+    orphan(engine)
+    result = engine.sweep()
+    assert (result.restarted, result.held_back) == (1, 0)
+
+
+def test_after_a_gap_longer_than_tick_and_lease_takeovers_wait_one_lease_and_doorbells_do_not(engine, rung):
+    engine.sweep()
+    run, due = orphan(engine), engine.start("t", ["steps.echo"])
+    execute(engine, "UPDATE saga_runs SET wake_at = now() WHERE id = %s", due.id)
+    slept(engine, 3600)
+    rung.clear()
+    result = engine.sweep()
+    assert (result.restarted, result.held_back, result.rung) == (0, 1, 1)
+    assert rung == [due.id]
+    assert engine.sweep().held_back == 1
+    execute(engine, "UPDATE sweep_state SET held_until = held_until - interval '30 seconds'")
+    assert engine.sweep().restarted == 1
+    assert engine.get(run.id).recoveries == 1
+
+
+def test_one_sweeper_that_notices_holds_all_back(engine):
+    engine.sweep()
+    orphan(engine)
+    slept(engine, 3600)
+    with another(engine) as first, another(engine) as second:
+        assert first.sweep().held_back == 1
+        assert second.sweep().held_back == 1
+        assert engine.sweep_tick().held_back == 0  # the tick was taken already
+    execute(engine, "UPDATE sweep_state SET held_until = NULL")
+    assert engine.sweep().restarted == 1
+
+
+def test_a_server_that_was_started_again_holds_back_however_short_it_was_away(engine):
+    engine.sweep()
+    orphan(engine)
+    execute(engine, "UPDATE sweep_state SET server_started_at = server_started_at - interval '1 day'")
+    assert engine.sweep().held_back == 1
+    execute(engine, "UPDATE sweep_state SET held_until = NULL")
+    assert engine.sweep().restarted == 1
+
+
+def test_a_holder_that_lived_through_the_outage_keeps_its_saga(engine):
+    engine.sweep()
+    hold = claimed(engine, engine.start("t", ["steps.echo"]).id)
+    execute(engine, "UPDATE episodes SET lease_until = now() - interval '1 second'")
+    slept(engine, 3600)
+    assert engine.sweep().held_back == 1
+    with engine.database.checkout() as connection:
+        assert engine.ledger.extend([(hold.saga_id, hold.fence)], connection)
+    execute(engine, "UPDATE sweep_state SET held_until = NULL")
+    assert engine.sweep().restarted == 0
+    hold.yield_()
+    hold.close()
+
+
+def test_a_sweeper_that_itself_could_not_reach_the_database_takes_nothing_over_for_a_lease(
+    empty_database_url, database_server
+):
+    from sagaworker import Engine
+    from sagaworker.ledger.migrate import migrate
+    from sagaworker.settings import Settings
+
+    migrate(empty_database_url)
+    settings = Settings.from_env({}, database_url=empty_database_url, lease=1.0, sweep_interval=0.2)
+    name = empty_database_url.rpartition("/")[2].partition("?")[0]
+    with Engine(settings) as engine, psycopg.connect(database_server.url_of("postgres"), autocommit=True) as admin:
+        orphan(engine)
+        engine.sweep_if_overdue()
+        orphan(engine)
+        admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+        with pytest.raises(Exception, match="not currently accepting connections"):
+            engine.sweep()
+        admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+        assert engine.sweep().held_back == 1
+        with Engine(settings) as other:  # it never failed, and the gap was short: the others are free to go on
+            assert other.sweep().held_back == 0
+        orphan(engine)
+        wait_until(lambda: engine.sweep().restarted == 1, timeout=5)
+
+
+def test_the_witness_is_not_held_back(engine):
+    engine.sweep()
+    run = engine.start("t", ["steps.echo"])
+    claimed(engine, run.id).close()
+    slept(engine, 3600)
+    assert engine.take_over_dead(engine.owner) == 1
+
+
+def test_overdue_sweeps_of_workers_are_never_taken_for_an_outage(engine):
+    tick = timedelta(seconds=600)
+    with another(engine, sweep_interval=tick) as slow:
+        slow.sweep()
+        orphan(slow)
+        slept(slow, 4 * 600)
+        result = slow.sweep_if_overdue()
+        assert result is not None
+        assert (result.restarted, result.held_back) == (1, 0)
