@@ -35,9 +35,9 @@ def main() -> int:
     try:
         if options.database_url:
             return _run(options, folder, options.database_url)
-        server = os.path.join(folder, "postgres")
+        server = folder / "postgres"
         # A child of its own runs the server: what forks the cases has no thread.
-        return _beside_a_server(options, folder, Path(server))
+        return _beside_a_server(options, folder, server)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -44,9 +44,9 @@ def test_a_second_fault_waits_for_the_first_and_each_fires_once(tmp_path):
     failpoints = Failpoints(parsed("execute.before@1=raise>execute.after=raise"), tmp_path)
     failpoints.hit("execute.after", 1)
     failpoints.hit("execute.before", 0)
-    with pytest.raises(RuntimeError, match="execute.before at step 1"):
+    with pytest.raises(RuntimeError, match=r"execute\.before at step 1"):
         failpoints.hit("execute.before", 1)
-    with pytest.raises(RuntimeError, match="execute.after at step 1"):
+    with pytest.raises(RuntimeError, match=r"execute\.after at step 1"):
         failpoints.hit("execute.after", 1)
     failpoints.hit("execute.before", 1)
     failpoints.hit("execute.after", 1)

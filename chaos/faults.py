@@ -1,0 +1,226 @@
+"""The faults, each aimed where the plan wants it, and a record of where it really hit."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import redis
+
+from chaos import plan
+from chaos.stage import BEATS, CLIENTS, MAINS, Stage
+
+AIM_SECONDS = 4.0  # how long a fault looks for a victim before it comes back later
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A process that was killed or stopped, and when. `inside` is what it had announced and not left."""
+
+    at: float
+    pid: int
+    fault: str
+    inside: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """A process that announced what it is inside of."""
+
+    pid: int
+    text: str
+
+
+class Faults:
+    """Does what the plan says. Faults that found no victim are counted as not fired, and tried again at the end."""
+
+    def __init__(self, stage: Stage, seed: int) -> None:
+        self._stage = stage
+        self._draw = random.Random(f"{seed}:aim")  # noqa: S311 - a schedule, not a secret
+        self.fired: Counter[str] = Counter()
+        self.hits: list[Hit] = []
+        self.away: list[tuple[float, float]] = []  # when the database was
+        self.last_at = time.time()
+        self._database = threading.Lock()
+        self._broker = threading.Lock()
+        self._pool = ThreadPoolExecutor(max_workers=24, thread_name_prefix="fault")
+        self._acts: dict[str, Callable[[], bool]] = {
+            "child in execute": lambda: self._kill_inside("execute", "child in execute"),
+            "child in compensate": lambda: self._kill_inside("compensate", "child in compensate"),
+            "child anywhere": self._kill_child,
+            "main": self._kill_main,
+            "beat": lambda: self._kill(self._stage.supervisor.pid(self._draw.choice(BEATS)), "beat"),
+            "client": lambda: self._kill(self._stage.clients.pid(self._draw.choice(CLIENTS)), "client"),
+            "pause": lambda: self._pause("execute tombstone", self._draw.uniform(2, 3) * plan.LEASE, "pause"),
+            "short pause": lambda: self._pause("execute", self._draw.uniform(3.7, 4.4), "short pause"),
+            "backend": self._end_backend,
+            "cut": self._cut,
+            "database restart": lambda: self._database_away(0),
+            "database outage": lambda: self._database_away(2 * plan.LEASE),
+            "broker restart": self._restart_broker,
+            "broker flush": self._flush_broker,
+        }
+
+    def act(self, fault: str) -> Future[None]:
+        """Begin one fault; it takes as long as it lasts."""
+        return self._pool.submit(self._one, fault)
+
+    def close(self) -> None:
+        self._pool.shutdown()
+
+    def _one(self, fault: str) -> None:
+        is_done = False
+        with contextlib.suppress(psycopg.Error, redis.RedisError, ProcessLookupError):
+            is_done = self._acts[fault]()
+        if is_done:
+            self.fired[fault] += 1
+            self.last_at = max(self.last_at, time.time())
+
+    # -- processes -----------------------------------------------------------------------------------------------------
+
+    def _insiders(self, what: str) -> list[Aim]:
+        """Who says to be inside `what` now. What the dead left is removed."""
+        found = []
+        for said in self._stage.inside.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                text = said.read_text()
+                if not _lives(int(said.name)):
+                    said.unlink()
+                elif text.startswith(what):
+                    found.append(Aim(int(said.name), text))
+        return found
+
+    def _is_still(self, aim: Aim) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return (self._stage.inside / str(aim.pid)).read_text() == aim.text
+        return False
+
+    def _aimed(self, what: str) -> Iterator[Aim]:
+        until = time.monotonic() + AIM_SECONDS
+        while time.monotonic() < until:
+            insiders = self._insiders(what)
+            if insiders:
+                yield self._draw.choice(insiders)
+            time.sleep(0.004)
+
+    def _kill_inside(self, what: str, fault: str) -> bool:
+        for aim in self._aimed(what):
+            at = time.time()
+            os.kill(aim.pid, signal.SIGKILL)
+            _gone(aim.pid)
+            is_inside = self._is_still(aim)
+            self.hits.append(Hit(at, aim.pid, fault if is_inside else "child anywhere", aim.text if is_inside else ""))
+            if is_inside:
+                return True
+            self.fired["child anywhere"] += 1
+        return False
+
+    def _kill_child(self) -> bool:
+        children = [pid for main in MAINS for pid in self._stage.children(main)]
+        return self._kill(self._draw.choice(children) if children else None, "child anywhere")
+
+    def _kill(self, pid: int | None, fault: str) -> bool:
+        if pid is None:
+            return False
+        os.kill(pid, signal.SIGKILL)
+        self.hits.append(Hit(time.time(), pid, fault))
+        return True
+
+    def _kill_main(self) -> bool:
+        """Preferably one with a child that is at work."""
+        busy = {aim.pid for aim in self._insiders("")}
+        mains = sorted(MAINS, key=lambda main: (not busy & set(self._stage.children(main)), self._draw.random()))
+        pid = self._stage.supervisor.pid(mains[0])
+        children = self._stage.children(mains[0])
+        if pid is None or not children:
+            return False
+        at = time.time()
+        os.kill(pid, signal.SIGKILL)
+        self.hits.append(Hit(at, pid, "main"))
+        self.hits += [Hit(at, child, "child of main") for child in children]
+        return True
+
+    def _pause(self, what: str, seconds: float, fault: str) -> bool:
+        for aim in self._aimed(what):
+            os.kill(aim.pid, signal.SIGSTOP)
+            try:
+                if not self._is_still(aim):
+                    continue
+                self.hits.append(Hit(time.time(), aim.pid, fault, aim.text))
+                time.sleep(seconds)
+                return True
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(aim.pid, signal.SIGCONT)
+        return False
+
+    # -- servers -------------------------------------------------------------------------------------------------------
+
+    def _end_backend(self) -> bool:
+        ended = """
+        SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE application_name = 'sagaworker' ORDER BY random() LIMIT 1
+        """
+        with psycopg.connect(self._stage.postgres.url, autocommit=True, connect_timeout=2) as connection:
+            return connection.execute(ended).fetchone() == (True,)
+
+    def _cut(self) -> bool:
+        before = self._stage.relay.cut_lines
+        self._stage.relay.cut(self._draw)
+        until = time.monotonic() + AIM_SECONDS
+        while self._stage.relay.cut_lines == before and time.monotonic() < until:
+            time.sleep(0.01)
+        return self._stage.relay.cut_lines > before
+
+    def _database_away(self, seconds: float) -> bool:
+        with self._database:
+            began = time.time()
+            self._stage.postgres.kill()
+            time.sleep(seconds)
+            self._stage.postgres.start()
+            self.away.append((began, time.time()))
+        return True
+
+    def _restart_broker(self) -> bool:
+        with self._broker:
+            self._stage.valkey.kill()
+            self._stage.valkey.start()
+        return True
+
+    def _flush_broker(self) -> bool:
+        with self._broker, redis.Redis.from_url(self._stage.valkey.url) as client:
+            client.flushall()
+        return True
+
+    @contextmanager
+    def healed(self) -> Iterator[None]:
+        """After the last fault: whoever is still stopped goes on."""
+        for main in MAINS:
+            for pid in self._stage.children(main):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+        yield
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def _gone(pid: int) -> None:
+    until = time.monotonic() + 2
+    while _lives(pid) and time.monotonic() < until:
+        time.sleep(0.002)
