@@ -9,6 +9,7 @@ import click
 
 from sagaworker.cli.checkout import bench, demo
 from sagaworker.cli.group import Commands
+from sagaworker.cli.operating import explain, hold, release, resolve, retry, skip
 from sagaworker.cli.sagas import cancel, list_, show, start
 from sagaworker.cli.up import up
 from sagaworker.cli.upkeep import audit, definitions, migrate, steps
@@ -28,7 +29,28 @@ def app() -> None:
     """
 
 
-for _command in (up, demo, migrate, start, list_, show, watch, wait, run, cancel, audit, steps, definitions, bench):
+for _command in (
+    up,
+    demo,
+    migrate,
+    start,
+    list_,
+    show,
+    watch,
+    wait,
+    run,
+    cancel,
+    explain,
+    hold,
+    release,
+    retry,
+    skip,
+    resolve,
+    audit,
+    steps,
+    definitions,
+    bench,
+):
     app.add_command(_command)
 
 

@@ -173,6 +173,18 @@ def journal_table(timeline: Timeline) -> Table:
     return table
 
 
+def undo_view(run: SagaRun, rows: Sequence[StepResult]) -> RenderableType:
+    """What a cancel now would undo, in order."""
+    if not rows:
+        return Text(f"{run.label} is {run.status}: there is nothing to undo")
+    names = words.step_names(run)
+    lines = [Text(f"undone, in this order ({run.label} is {run.status}):")]
+    for place, row in enumerate(rows, start=1):
+        doubt = "" if row.completed_at else ", which may or may not have happened"
+        lines.append(Text(f"{place:>3}  {names[row.step_idx]} (step {row.step_idx}){doubt}"))
+    return Group(*lines)
+
+
 def findings_view(findings: Sequence[Finding]) -> RenderableType:
     """Breaches of the ledger's invariants: which saga, which rule, what was found."""
     parts: list[RenderableType] = []

@@ -153,10 +153,19 @@ def list_(*, status: tuple[str, ...], limit: int, offset: int, as_json: bool, **
 @click.command()
 @click.argument("saga", metavar="ID")
 @click.option("--journal", is_flag=True, help="Every move as well.")
+@click.option("--undo", is_flag=True, help="Instead: what a cancel now would undo, in order.")
 @json_option
-def show(saga: str, *, journal: bool, as_json: bool) -> None:
+def show(saga: str, *, journal: bool, undo: bool, as_json: bool) -> None:
     """Show the timeline of a saga. ID is its id, or kind[key]."""
     with engine_here() as engine:
+        if undo:
+            id = saga_id(engine, saga)
+            rows = engine.undo_list(id)
+            if as_json:
+                print_json(rows)
+            else:
+                render.console().print(render.undo_view(engine.get(id), rows))
+            return
         timeline = engine.timeline(saga_id(engine, saga))
     if as_json:
         print_json(timeline)

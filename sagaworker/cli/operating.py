@@ -1,0 +1,119 @@
+"""Commands for operators: explain, and the moves of a person: hold, release, retry, skip, resolve."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import click
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from sagaworker.cli import render
+from sagaworker.cli.as_json import print_json
+from sagaworker.cli.group import json_option
+from sagaworker.cli.here import engine_here, saga_id
+from sagaworker.cli.sagas import parsed_inputs
+from sagaworker.domain.explain import Explanation
+from sagaworker.domain.records import SagaRun
+from sagaworker.engine import Engine
+
+
+def login() -> str:
+    """Who is at this terminal, as far as the machine knows."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return ""
+
+
+def _move(act: Callable[..., SagaRun]) -> click.Command:
+    """A command that makes one move of an operator, on what it has just looked at."""
+
+    @click.argument("saga", metavar="ID")
+    @click.option("--reason", required=True, help="Why; kept in the journal.")
+    @click.option("--who", default=login, show_default="your login name", help="Who decides.")
+    @click.option("--seq", type=int, help="Refuse if the journal has gone on since this number (see explain).")
+    @json_option
+    @wraps(act)
+    def command(saga: str, *, seq: int | None, as_json: bool, **options: Any) -> None:
+        with engine_here() as engine:
+            id = saga_id(engine, saga)
+            seen = engine.explain(id).seq if seq is None else seq
+            act(engine, id, seq=seen, **options)
+            explanation = engine.explain(id)
+        if as_json:
+            print_json(explanation)
+        else:
+            render.console().print(explanation_view(explanation))
+
+    return click.command(act.__name__)(command)
+
+
+@_move
+def hold(engine: Engine, id: str, **options: Any) -> SagaRun:
+    """Let nothing new of a saga begin until it is released. A step that runs now ends first."""
+    return engine.hold(id, **options)
+
+
+@_move
+def release(engine: Engine, id: str, **options: Any) -> SagaRun:
+    """End a hold. A cancel that came meanwhile acts now."""
+    return engine.release(id, **options)
+
+
+def _retry(engine: Engine, id: str, *, undo: bool, **options: Any) -> SagaRun:
+    """Try again what a saga stopped at: its failed undos, its step in doubt, or the step at which it was given up."""
+    return engine.retry(id, undo=undo, **options)
+
+
+_retry.__name__ = "retry"
+retry = click.option("--undo", is_flag=True, help="Undo a saga that was given up, instead of going on.")(_move(_retry))
+
+
+@_move
+def skip(engine: Engine, id: str, **options: Any) -> SagaRun:
+    """Leave one step as it is, the halted undo or the step in doubt, and undo what came before it."""
+    return engine.skip(id, **options)
+
+
+def _resolve(
+    engine: Engine, id: str, *, happened: bool, pairs: tuple[str, ...], output_json: str | None, **options: Any
+) -> SagaRun:
+    """Say what became of the step in doubt: it happened, with its outputs, or it did not (--absent)."""
+    return engine.resolve(id, happened=happened, outputs=parsed_inputs(pairs, output_json) or None, **options)
+
+
+_resolve.__name__ = "resolve"
+resolve = _move(_resolve)
+for _option in (
+    click.option("--happened/--absent", required=True, help="It happened, or it did not and never will."),
+    click.option("--output", "pairs", multiple=True, metavar="NAME=VALUE", help="What it put out."),
+    click.option("--output-json", metavar="JSON|@FILE", help="All its outputs as one JSON object."),
+):
+    resolve = _option(resolve)
+
+
+@click.command()
+@click.argument("saga", metavar="ID")
+@json_option
+def explain(saga: str, *, as_json: bool) -> None:
+    """Say in plain words why a saga is where it is, what happens next, and what a person must do."""
+    with engine_here() as engine:
+        explanation = engine.explain(saga_id(engine, saga))
+    if as_json:
+        print_json(explanation)
+    else:
+        render.console().print(explanation_view(explanation))
+
+
+def explanation_view(explanation: Explanation) -> RenderableType:
+    """The paragraph, and below it what a person may call."""
+    parts: list[RenderableType] = [Text(explanation.text)]
+    if explanation.commands:
+        parts += ["", Text("What you can do:", style="bold")]
+        parts += [Padding(Text(f"{command} --reason ..."), (0, 0, 0, 2)) for command in explanation.commands]
+    return Group(*parts)

@@ -1,0 +1,103 @@
+"""What people do at a terminal: explain, hold, release, retry, skip, resolve, show --undo."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from sagaworker.engine import Engine
+from tests.cli.conftest import Commands
+from tests.holding import advance, claimed
+
+
+@pytest.fixture
+def waiting(engine: Engine) -> str:
+    """A saga that waits for an operator because of a step in doubt: as a step that declares halt leaves it."""
+    run = engine.start("pay", ["steps.echo", "steps.echo", "steps.echo"], key="one")
+    hold = claimed(engine, run.id)
+    advance(hold)
+    hold.close()
+    engine.take_over_dead(engine.owner)
+    hold = claimed(engine, run.id)
+    hold.park("operator", None)
+    hold.close()
+    return run.id
+
+
+def test_explain_says_what_a_person_must_do(commands: Commands, waiting: str) -> None:
+    said = commands("explain", "pay[one]").stdout
+    assert "Its worker was lost in it, and whether it happened is not known." in " ".join(said.split())
+    assert f"sagaworker resolve {waiting} --happened --reason ..." in " ".join(said.split())
+    told = commands.json("explain", waiting)
+    assert (told["needs_person"], told["waiting_for"], told["status"]) == (True, "operator", "running")
+
+
+def test_a_doubt_is_resolved_with_outputs_and_by_whom(commands: Commands, engine: Engine, waiting: str) -> None:
+    resolved = commands("resolve", waiting, "--happened", "--output", "n=3", "--reason", "seen", "--who", "ann")
+    assert resolved.exit_code == 0, resolved.stderr
+    assert "waits for a free worker" in " ".join(resolved.stdout.split())
+    assert engine.list_step_results(waiting)[1].output == {"n": 3}
+    entry = engine.timeline(waiting).journal[-1]
+    assert (entry.type, entry.data["who"], entry.data["reason"]) == ("operator.resolved", "ann", "seen")
+    assert commands("run", waiting).exit_code == 0
+
+
+def test_who_is_the_login_name_unless_given(commands: Commands, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "berta")
+    run = engine.start("t", ["steps.echo"])
+    assert commands("hold", run.id, "--reason", "wait").exit_code == 0
+    assert engine.timeline(run.id).journal[-1].data["who"] == "berta"
+    assert "on hold by berta" in " ".join(commands("explain", run.id).stdout.split())
+    assert commands("release", run.id, "--reason", "go").exit_code == 0
+    assert engine.get(run.id).waiting_for is None
+
+
+def test_a_stale_view_is_refused(commands: Commands, engine: Engine, waiting: str) -> None:
+    seq = commands.json("explain", waiting)["seq"]
+    commands("cancel", waiting)
+    refused = commands("skip", waiting, "--reason", "x", "--seq", str(seq))
+    assert refused.exit_code == 1
+    assert "look again and decide anew" in refused.stderr
+    assert commands("skip", waiting, "--reason", "x").exit_code == 0
+
+
+def test_retry_of_what_is_over_is_refused_with_a_sentence(commands: Commands, engine: Engine) -> None:
+    run = engine.run(engine.start("t", ["steps.echo"]).id)
+    refused = commands("retry", run.id, "--reason", "x")
+    assert refused.exit_code == 1
+    assert "must be failed, or wait for an operator for retry, got completed" in refused.stderr
+
+
+def test_a_saga_that_was_given_up_is_retried_or_undone(commands: Commands, engine: Engine) -> None:
+    for undo, status in ((["--undo"], "compensating"), ([], "running")):
+        run = engine.start("t", ["steps.echo", "steps.echo"], recovery_policy="fail")
+        hold = claimed(engine, run.id)
+        advance(hold)
+        hold.close()
+        engine.take_over_dead(engine.owner)
+        assert commands.json("retry", run.id, *undo, "--reason", "x")["status"] == status
+
+
+def test_without_a_reason_or_an_answer_it_is_wrong_usage(commands: Commands, waiting: str) -> None:
+    assert commands("hold", waiting).exit_code == 2
+    assert commands("resolve", waiting, "--reason", "x").exit_code == 2
+
+
+def test_show_undo_lists_what_a_cancel_would_undo_in_order(commands: Commands, waiting: str) -> None:
+    shown = commands("show", waiting, "--undo").stdout.splitlines()
+    assert shown[1:] == ["  1  echo (step 1), which may or may not have happened", "  2  echo (step 0)"]
+    assert [row["step_idx"] for row in commands.json("show", waiting, "--undo")] == [1, 0]
+
+
+def test_nothing_to_undo_is_said(commands: Commands, engine: Engine) -> None:
+    run = engine.start("t", ["steps.echo"])
+    assert "nothing to undo" in commands("show", run.id, "--undo").stdout
+
+
+def test_explain_does_not_change_the_ledger(commands: Commands, engine: Engine, waiting: str) -> None:
+    before = engine.timeline(waiting)
+    commands("explain", waiting)
+    assert engine.timeline(waiting) == before
+    with psycopg.connect(engine.settings.database_url or "") as connection:
+        found = connection.execute("SELECT count(*) FROM saga_events WHERE type LIKE 'operator.%'").fetchone()
+    assert found == (0,)
