@@ -7,6 +7,7 @@ from pathlib import Path
 
 PATCHES = Path(__file__).parent / "patches"
 
+NAMED = "tests/properties/test_named_lives.py"
 LIVES = "tests/properties/test_machine.py"
 DEATHS = "tests/properties/test_deaths.py"
 SWEEP = "tests/recovery/test_sweep.py"
@@ -29,20 +30,20 @@ class Mutant:
 
 
 MUTANTS = (
-    Mutant("no_fence", "no fence", (LIVES,)),
-    Mutant("one_shot_claim", 'one-shot "recovering" flag as claim', (SWEEP, LIVES), is_liveness=True),
-    Mutant("completion_ignores_cancel", "completion ignores cancel", (LIVES,)),
-    Mutant("undo_from_below", "undo of a doubted step from i-1", (LIVES,)),
+    Mutant("no_fence", "no fence", (NAMED, LIVES)),
+    Mutant("one_shot_claim", 'one-shot "recovering" flag as claim', (NAMED, SWEEP), is_liveness=True),
+    Mutant("completion_ignores_cancel", "completion ignores cancel", (NAMED, LIVES)),
+    Mutant("undo_from_below", "undo of a doubted step from i-1", (NAMED, LIVES)),
     Mutant("two_commits", "two commits per step", (DEATHS,)),
-    Mutant("no_write_ahead", "no write-ahead running row", (LIVES,)),
-    Mutant("no_rering", "no re-ring by the sweep", (LIVES,), is_liveness=True),
-    Mutant("recoveries_uncounted", "recoveries not counted", (LIVES,)),
+    Mutant("no_write_ahead", "no write-ahead running row", (NAMED, LIVES)),
+    Mutant("no_rering", "no re-ring by the sweep", (NAMED, LIVES), is_liveness=True),
+    Mutant("recoveries_uncounted", "recoveries not counted", (NAMED, LIVES)),
     Mutant("lost_ack_is_failure", "lost acknowledgement taken as failure", (LINES,)),
-    Mutant("no_quarantine", "no tombstone and no quarantine", (LIVES,)),
-    Mutant("exception_is_definite", "exception taken as definite failure", (LIVES,)),
-    Mutant("failed_undo_is_done", "failed undo recorded as done", (LIVES,)),
-    Mutant("doubt_not_sticky", "doubt not sticky", (LIVES,)),
-    Mutant("witness_without_fence_or_count", "witness without fence or count", (LIVES,)),
-    Mutant("polite_stop_is_doubt", "polite stop counted as doubt", (LIVES, SWEEP)),
-    Mutant("seq_in_guard", "seq compared in a guard", (LIVES,)),
+    Mutant("no_quarantine", "no tombstone and no quarantine", (NAMED, LIVES)),
+    Mutant("exception_is_definite", "exception taken as definite failure", (NAMED, LIVES)),
+    Mutant("failed_undo_is_done", "failed undo recorded as done", (NAMED, LIVES)),
+    Mutant("doubt_not_sticky", "doubt not sticky", (NAMED, LIVES)),
+    Mutant("witness_without_fence_or_count", "witness without fence or count", (NAMED, LIVES)),
+    Mutant("polite_stop_is_doubt", "polite stop counted as doubt", (NAMED, LIVES)),
+    Mutant("seq_in_guard", "seq compared in a guard", (NAMED, LIVES)),
 )

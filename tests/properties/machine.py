@@ -6,7 +6,7 @@ import uuid
 
 import psycopg
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from sagaworker.domain.status import RunStatus, StepStatus
 from sagaworker.engine import Engine
@@ -19,6 +19,7 @@ from tests.showing import timeline
 S = "tests.properties.steps:"
 NAMES = [S + name for name in ("Plain", "Plain", "Patient", "Parking", "Careful", "Tombstoned")]
 ROUNDS = 40  # the stuck bound: sweeps after which every saga has ended once nothing goes wrong any more
+POLICIES = ("restart", "restart", "compensate")
 PARKED = ("hold", "operator")
 FORWARD = ("ok", "ok", "ok", "stop", "decline", "raise", "raise early", "die", "act, die")
 BACKWARD = ("ok", "ok", "stop", "raise early", "die", "act, die")
@@ -54,26 +55,33 @@ class Machine(RuleBasedStateMachine):
 
     # -- rules ---------------------------------------------------------------------------------------------------------
 
+    @initialize(names=st.lists(st.sampled_from(NAMES), min_size=1, max_size=3), policy=st.sampled_from(POLICIES))
+    def one_is_running(self, names, policy):
+        self.begin(names, policy)
+        self.arrive(self.puppets[0], self.bells.pop())
+
     @precondition(lambda self: len(self.sagas) < 2)
     @rule(
         names=st.lists(st.sampled_from(NAMES), min_size=1, max_size=3),
-        policy=st.sampled_from(["restart", "restart", "compensate"]),
+        policy=st.sampled_from(POLICIES),
         keyed=st.booleans(),
     )
     def start(self, names, policy, keyed):
-        key = uuid.uuid4().hex if keyed else None
+        self.begin(names, policy, uuid.uuid4().hex if keyed else None)
+
+    def begin(self, names, policy, key=None):
         run = self.engine.start("t", names, key=key, recovery_policy=policy, max_recoveries=1)
         self.sagas.append(run.id)
         self.requests[run.id] = names
-        if keyed:
+        if key is not None:
             again = self.engines[1].start("t", names, key=key, recovery_policy=policy, max_recoveries=1)
             assert again.id == run.id
 
     @precondition(lambda self: self.bells and any(p.is_idle for p in self.puppets))
-    @rule(n=st.integers(0, 1), at=st.integers(0, 9))
-    def deliver(self, n, at):
+    @rule(n=st.integers(0, 1), at=st.integers(0, 9), stops=st.sampled_from([False, False, False, True]))
+    def deliver(self, n, at, stops):
         idle = [p for p in self.puppets if p.is_idle]
-        self.arrive(idle[n % len(idle)], self.bells.pop(at % len(self.bells)))
+        self.arrive(idle[n % len(idle)], self.bells.pop(at % len(self.bells)), stops=stops)
 
     @precondition(lambda self: self.bells)
     @rule(at=st.integers(0, 9), twice=st.booleans())
@@ -141,8 +149,8 @@ class Machine(RuleBasedStateMachine):
     def open_sagas(self) -> list[str]:
         return [s for s in self.sagas if any(e.ended_at is None for e in self.engine.timeline(s).episodes)]
 
-    def arrive(self, puppet: Puppet, saga_id: str) -> None:
-        puppet.deliver(saga_id)
+    def arrive(self, puppet: Puppet, saga_id: str, *, stops: bool = False) -> None:
+        puppet.deliver(saga_id, stops=stops)
         self.inside_is_on_record(puppet)
 
     def tell(self, puppet: Puppet, command: str) -> None:
@@ -185,7 +193,8 @@ class Machine(RuleBasedStateMachine):
             return
         sweep_interval = self.engine.settings.sweep_interval
         found = audit.audit(self.engine.database, sweep_interval=sweep_interval, saga_ids=self.sagas)
-        assert found == [], self.shown()
+        first = next((f"{finding.rule}: {finding.detail}" for finding in found), "")
+        assert found == [], f"{first}\n{self.shown()}"
 
     @invariant()
     def the_world_agrees(self):
@@ -237,6 +246,7 @@ class Machine(RuleBasedStateMachine):
             while self.bells:
                 self.arrive(self.puppets[0], self.bells.pop())
                 self.walk_on(self.puppets[0])
+        assert self.world.problems == [], self.shown()
         for saga_id in self.sagas:
             assert self.is_at_rest(saga_id), "stuck\n" + timeline(self.engine, saga_id)
         self.the_ledger_is_sound()

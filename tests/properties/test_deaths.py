@@ -3,7 +3,7 @@
 import pytest
 
 from sagaworker.ledger.line import Line
-from tests.properties.machine import Machine, S
+from tests.properties.machine import S
 from tests.properties.world import Died
 
 # Steps, and what each execute and undo comes to.
@@ -35,13 +35,6 @@ class Mortal:
         return sent
 
 
-@pytest.fixture
-def machine(database_url):
-    machine = type("Lives", (Machine,), {"database_url": database_url})()
-    yield machine
-    machine.teardown()
-
-
 @pytest.mark.parametrize("walk", WALKS)
 def test_a_worker_may_die_after_any_statement(machine, monkeypatch, walk):
     names, comes_to = WALKS[walk]
@@ -50,7 +43,7 @@ def test_a_worker_may_die_after_any_statement(machine, monkeypatch, walk):
     deaths = 0
     while True:
         machine.sagas.clear()
-        machine.start(names=[S + name for name in names], policy="restart", keyed=False)
+        machine.begin([S + name for name in names], "restart")
         mortal.left = deaths + 1
         puppet.deliver(machine.bells.pop())
         while not puppet.is_idle:

@@ -9,7 +9,7 @@ from tests.properties.machine import Machine
 
 # short: part of `make test`, the same lives every time. long: others every time. quick: as short, without shrinking.
 PROFILE = os.environ.get("SAGAWORKER_PROPERTIES", "short")
-EXAMPLES = {"short": 30, "quick": 60, "long": 1500}
+EXAMPLES = {"short": 20, "quick": 30, "long": 1500}
 
 
 def test_the_ledger_is_sound_and_the_world_agrees_whatever_happens(database_url):

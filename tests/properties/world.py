@@ -66,6 +66,7 @@ class Puppet:
         self.saga_id = ""
         self.inside: tuple[str, int, int, int] | None = None  # execute or undo, idx, attempt, fence
         self.is_stopping = False
+        self._stops_at = -1  # the question, from 0, to which the answer is to stop
         self._commands: queue.Queue[str] = queue.Queue()
         self._reports: queue.Queue[tuple[str, int, int, int] | None] = queue.Queue()
         self._thread: threading.Thread | None = None
@@ -76,9 +77,10 @@ class Puppet:
     def is_idle(self) -> bool:
         return self.inside is None
 
-    def deliver(self, saga_id: str) -> None:
+    def deliver(self, saga_id: str, *, stops: bool = False) -> None:
+        """Run an episode until it is inside a step or over; with `stops` the worker is told to stop once it claimed."""
         assert self.is_idle
-        self.saga_id, self.is_stopping = saga_id, False
+        self.saga_id, self.is_stopping, self._stops_at = saga_id, False, 1 if stops else -1
         self._thread = threading.Thread(target=self._run, args=(saga_id,), daemon=True)
         self._thread.start()
         self._await()
@@ -96,13 +98,18 @@ class Puppet:
     def _run(self, saga_id: str) -> None:
         strings.puppet = self
         try:
-            self.engine.run_episode(saga_id, place=self, should_stop=lambda: self.is_stopping)
+            self.engine.run_episode(saga_id, place=self, should_stop=self._should_stop)
         except Died:
             pass
         except BaseException as exc:
             self.world.problems.append(f"the walk of a worker raised {exc!r}")
         finally:
             self._reports.put(None)
+
+    def _should_stop(self) -> bool:
+        self.is_stopping = self.is_stopping or self._stops_at == 0
+        self._stops_at -= 1
+        return self.is_stopping
 
     # -- a Place: user code is called here, and a death goes through
 
