@@ -72,7 +72,7 @@ def parsed_step(text: str) -> str | dict[str, Any]:
 
 @click.command()
 @click.argument("kind")
-@click.argument("steps", nargs=-1, required=True, metavar="STEP...")
+@click.argument("steps", nargs=-1, metavar="[STEP]...")
 @click.option("--input", "pairs", multiple=True, metavar="NAME=VALUE", help="An input: JSON if it parses, else text.")
 @click.option("--input-json", metavar="JSON|@FILE", help="All inputs as one JSON object.")
 @click.option("--key", help="Idempotency key: the same kind and key again is the same saga.")
@@ -96,14 +96,14 @@ def start(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Start a saga of KIND that walks the STEPs.
+    """Start a saga of KIND that walks the STEPs; without any, those of the kind's definition.
 
     A STEP is a dotted name (steps.echo), or a JSON object with params: '{"step": "steps.nap", "params": {"seconds": 1}}'.
     """
     inputs = parsed_inputs(pairs, input_json)
     entries = [parsed_step(step) for step in steps]
     with engine_here() as engine:
-        run = engine.start(kind, entries, inputs=inputs, key=key, **options)
+        run = engine.start(kind, entries or None, inputs=inputs, key=key, **options)
         if engine.settings.broker_url is None:
             click.echo("note: SAGAWORKER_BROKER_URL is not set, so the next sweep rings it", err=True)
         if wait:
