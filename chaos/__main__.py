@@ -25,7 +25,7 @@ console = Console(highlight=False)
 
 def main() -> int:
     asked = _options()
-    size = plan.SHORT if asked.short else plan.FULL
+    size = plan.SHORT if asked.short else plan.FULL.scaled(asked.scale)
     began = time.monotonic()
     forged = oracle.self_test()
     stage = Stage(asked.folder)
@@ -35,7 +35,7 @@ def main() -> int:
             _say(f"up; {size.calm} sagas without faults")
             spurious = _calm(stage, size)
             _say(f"{size.sagas} sagas in {size.window:g} s, {sum(size.faults.values())} faults, seed {asked.seed}")
-            stage.start_clients(seed=asked.seed, opens_at=time.time() + 1, is_short=asked.short)
+            stage.start_clients(size, seed=asked.seed, opens_at=time.time() + 1)
             faults = Faults(stage, asked.seed)
             _hurt(faults, asked.seed, size)
             _say("the last fault is over; waiting for the backlog")
@@ -141,6 +141,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--short", action="store_true", help="400 sagas in a minute")
+    parser.add_argument("--scale", type=float, default=1.0, help="a slice of the whole run at its rates, such as 0.1")
     parser.add_argument("--json", type=Path, help="write the report here too")
     parser.add_argument("--folder", type=Path, help="where the servers' data, the world and the log are")
     parser.add_argument("--keep", action="store_true", help="leave that folder behind")

@@ -52,6 +52,7 @@ class Faults:
         self.hits: list[Hit] = []
         self.away: list[tuple[float, float]] = []  # when the database was
         self.last_at = time.time()
+        self._stopped: set[int] = set()  # who sleeps now
         self._database = threading.Lock()
         self._broker = threading.Lock()
         self._pool = ThreadPoolExecutor(max_workers=24, thread_name_prefix="fault")
@@ -116,6 +117,8 @@ class Faults:
 
     def _kill_inside(self, what: str, fault: str) -> bool:
         for aim in self._aimed(what):
+            if aim.pid in self._stopped:
+                continue
             at = time.time()
             os.kill(aim.pid, signal.SIGKILL)
             _gone(aim.pid)
@@ -127,7 +130,7 @@ class Faults:
         return False
 
     def _kill_child(self) -> bool:
-        children = [pid for main in MAINS for pid in self._stage.children(main)]
+        children = [pid for main in MAINS for pid in self._stage.children(main) if pid not in self._stopped]
         return self._kill(self._draw.choice(children) if children else None, "child anywhere")
 
     def _kill(self, pid: int | None, fault: str) -> bool:
@@ -138,11 +141,15 @@ class Faults:
         return True
 
     def _kill_main(self) -> bool:
-        """Preferably one with a child that is at work."""
+        """Preferably one with no child that sleeps, for its late writes are wanted too, and with one at work."""
         busy = {aim.pid for aim in self._insiders("")}
-        mains = sorted(MAINS, key=lambda main: (not busy & set(self._stage.children(main)), self._draw.random()))
-        pid = self._stage.supervisor.pid(mains[0])
-        children = self._stage.children(mains[0])
+        pools = {main: set(self._stage.children(main)) for main in MAINS}
+
+        def unfit(main: str) -> tuple[bool, bool, float]:
+            return bool(pools[main] & self._stopped), not busy & pools[main], self._draw.random()
+
+        victim = min(MAINS, key=unfit)
+        pid, children = self._stage.supervisor.pid(victim), sorted(pools[victim])
         if pid is None or not children:
             return False
         at = time.time()
@@ -153,14 +160,18 @@ class Faults:
 
     def _pause(self, what: str, seconds: float, fault: str) -> bool:
         for aim in self._aimed(what):
+            if aim.pid in self._stopped:
+                continue
             os.kill(aim.pid, signal.SIGSTOP)
             try:
                 if not self._is_still(aim):
                     continue
                 self.hits.append(Hit(time.time(), aim.pid, fault, aim.text))
+                self._stopped.add(aim.pid)
                 time.sleep(seconds)
                 return True
             finally:
+                self._stopped.discard(aim.pid)
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(aim.pid, signal.SIGCONT)
         return False

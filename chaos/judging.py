@@ -85,6 +85,7 @@ def verdict(stage: Stage, faults: Faults, *, forged: int, spurious: int, backlog
         "resumption p50, max, s": (round(percentile(usual, 0.5), 2), round(max(usual, default=0), 2)),
         "resumptions, and apart (database away and two leases)": (len(usual), len(apart)),
         "resumption apart p50, max, s": (round(percentile(apart, 0.5), 2), round(max(apart, default=0), 2)),
+        "resumption p50, p99 by fault, s": _by_fault([one for one in resumed if not _is_outage(one, faults.away)]),
         "episodes": dict(Counter(row[4] for row in episodes)),
         "effects refused by tombstones": _late_effects(stage),
         "hard ends": stage.told["hard end"],
@@ -127,6 +128,17 @@ def _resumed(hits: Sequence[Hit], episodes: Sequence[tuple[Any, ...]]) -> tuple[
         if following is not None and following[0] == saga_id:
             resumed.append(Resumed(hit, ended, following[2] - hit.at))
     return resumed, in_hold
+
+
+def _by_fault(resumed: Sequence[Resumed]) -> dict[str, tuple[int, float, float]]:
+    """How many, and two percentiles."""
+    seconds: dict[str, list[float]] = defaultdict(list)
+    for one in resumed:
+        seconds[one.hit.fault].append(one.seconds)
+    return {
+        fault: (len(some), round(percentile(some, 0.5), 2), round(percentile(some, 0.99), 2))
+        for fault, some in seconds.items()
+    }
 
 
 def _is_outage(resumed: Resumed, away: Sequence[tuple[float, float]]) -> bool:

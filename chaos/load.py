@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from chaos.plan import FULL, KIND, SHORT, Size, planned
+from chaos.plan import KIND, Size, planned
 from sagaworker import Engine
 from sagaworker.errors import SagaworkerError
 
@@ -109,9 +109,12 @@ def main() -> None:
     parser.add_argument("--of", type=int, required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--opens-at", type=float, required=True)
-    parser.add_argument("--short", action="store_true")
+    parser.add_argument("--sagas", type=int, required=True)
+    parser.add_argument("--doubled", type=int, required=True)
+    parser.add_argument("--window", type=float, required=True)
     asked = parser.parse_args()
-    client = Client(asked.log, seed=asked.seed, size=SHORT if asked.short else FULL, opens_at=asked.opens_at)
+    size = Size(sagas=asked.sagas, doubled=asked.doubled, window=asked.window, calm=0, faults={})
+    client = Client(asked.log, seed=asked.seed, size=size, opens_at=asked.opens_at)
     client.run(asked.number, asked.of)
     # It must not end: whoever keeps it running would start it again.
     while True:

@@ -26,16 +26,24 @@ class Size:
     sagas: int
     calm: int
     window: float
-    settle: float
     doubled: int
     faults: Mapping[str, int]
+
+    def scaled(self, share: float) -> Size:
+        """A slice of it at the same rates; classes that come to less than one are left out."""
+        return Size(
+            sagas=round(self.sagas * share),
+            calm=round(self.calm * share),
+            window=self.window * share,
+            doubled=round(self.doubled * share),
+            faults={fault: round(count * share) for fault, count in self.faults.items()},
+        )
 
 
 FULL = Size(
     sagas=10_000,
     calm=300,
     window=380,
-    settle=60,
     doubled=1000,
     faults={
         "child in execute": 150,
@@ -58,7 +66,6 @@ SHORT = Size(
     sagas=400,
     calm=60,
     window=24,
-    settle=30,
     doubled=40,
     faults={
         "child in execute": 8,
@@ -68,7 +75,7 @@ SHORT = Size(
         "beat": 1,
         "client": 1,
         "pause": 1,
-        "short pause": 2,
+        "short pause": 4,
         "backend": 10,
         "cut": 4,
         "database restart": 1,
@@ -93,7 +100,7 @@ def schedule(seed: int, size: Size) -> list[Due]:
     """All faults of a run in order of time."""
     draw = random.Random(f"{seed}:faults")  # noqa: S311 - a schedule, not a secret
     return sorted(
-        Due(draw.uniform(0, size.window - LASTS.get(fault, 0)), fault)
+        Due(draw.uniform(0, max(0, size.window - LASTS.get(fault, 0))), fault)
         for fault, count in size.faults.items()
         for _ in range(count)
     )

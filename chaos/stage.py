@@ -96,21 +96,26 @@ class Stage:
         )
         self._open.enter_context(self.supervisor)
 
-    def start_clients(self, *, seed: int, opens_at: float, is_short: bool) -> Supervisor:
+    def start_clients(self, size: plan.Size, *, seed: int, opens_at: float) -> Supervisor:
         """Two clients that share the sagas between them."""
         self.client_logs = [self.folder / f"{name}.jsonl" for name in CLIENTS]
-        shared = ["--of", str(len(CLIENTS)), "--seed", str(seed), "--opens-at", str(opens_at)]
+        shared = {
+            "--of": len(CLIENTS),
+            "--seed": seed,
+            "--opens-at": opens_at,
+            "--sagas": size.sagas,
+            "--doubled": size.doubled,
+            "--window": size.window,
+        }
+        words = [str(word) for pair in shared.items() for word in pair]
         processes = [
             Process(
                 name=name,
-                argv=[
-                    sys.executable, "-m", "chaos.load", str(log), "--number", str(number), *shared,
-                    *(["--short"] if is_short else []),
-                ],
+                argv=[sys.executable, "-m", "chaos.load", str(log), "--number", str(number), *words],
                 env=self._env,
             )
             for number, (name, log) in enumerate(zip(CLIENTS, self.client_logs, strict=True))
-        ]  # fmt: skip
+        ]
         self.clients = Supervisor(processes, output=self._heard)
         return self._open.enter_context(self.clients)
 

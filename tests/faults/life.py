@@ -70,11 +70,11 @@ def _is_over(engine: Engine, life: Life, to_bury: set[str]) -> bool:
 
 def _only_own(engine: Engine, life: Life) -> None:
     """Each case sweeps its own orphan only, so that its faults meet its own saga."""
-    everybody = engine.ledger.expired
+    sweeping = engine.recovery._sweeping
+    everybody = sweeping.expired
 
-    def own(**asked):
+    def own(scope, **asked):
         saga = life.folder / "saga"
-        saga_id = saga.read_text() if saga.exists() else ""
-        return [orphan for orphan in everybody(**asked) if orphan.saga_id == saga_id]
+        return everybody(scope, **asked | {"saga_id": saga.read_text()}) if saga.exists() else []
 
-    engine.ledger.expired = own
+    sweeping.expired = own

@@ -13,7 +13,7 @@ from sagaworker.failpoints import POINTS, Failpoints, parsed
 from tests.faults.cases import pairs, singles
 
 ROOT = Path(__file__).parents[2]
-SAMPLE = 150
+SAMPLE = 100
 
 
 def test_no_promise_is_broken_by_any_of_these_faults_and_pairs_of_faults(database_url):
