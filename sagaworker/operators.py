@@ -8,11 +8,11 @@ from typing import Any, Protocol
 
 from sagaworker.domain.explain import Explanation, explain, undo_list
 from sagaworker.domain.records import SagaRun, StepResult, Timeline
-from sagaworker.domain.status import RunStatus, StepStatus, WaitingFor
+from sagaworker.domain.status import RunStatus, WaitingFor
 from sagaworker.domain.steplist import StepEntry, thawed
 from sagaworker.domain.values import Json, checked_object
 from sagaworker.domain.walk import InDoubt
-from sagaworker.errors import InvalidInput, MoveRefused, SagaNotFound, UnknownStep
+from sagaworker.errors import InvalidInput, MoveRefused, UnknownStep
 from sagaworker.ledger.operating import Operating, Order
 from sagaworker.registry import Registry
 from sagaworker.requests import checked_id

@@ -141,7 +141,9 @@ def _told(place: _Place) -> _Told:
         case RunStatus.COMPLETED:
             return _Told(sentences=("Nothing will change any more.",))
         case RunStatus.ROLLED_BACK:
-            return _Told(sentences=("All that had happened was undone or declared skipped; nothing will change any more.",))
+            return _Told(
+                sentences=("All that had happened was undone or declared skipped; nothing will change any more.",)
+            )
         case RunStatus.FAILED:
             return _failed(place)
         case RunStatus.PENDING | RunStatus.RUNNING | RunStatus.COMPENSATING:
@@ -154,7 +156,9 @@ def _failed(place: _Place) -> _Told:
     lost = [place.named(row.step_idx) for row in place.timeline.steps if row.status is StepStatus.COMPENSATION_FAILED]
     if lost:
         what = f"Not undone: {', '.join(lost)}."
-        todo = "Find out what is left of it in the other system; if the undo can work now, retry it, else undo it by hand."
+        todo = (
+            "Find out what is left of it in the other system; if the undo can work now, retry it, else undo it by hand."
+        )
         return _Told(sentences=(what, todo), commands=("retry ID",))
     what = "Nothing was undone: its policy says that a person must look when its worker is lost."
     todo = "Let it go on from that step with retry, or undo it with retry --undo."
@@ -193,7 +197,7 @@ def _doing(place: _Place) -> str:
     return f"waits to begin it{failed}"
 
 
-def _unheld(place: _Place) -> _Told:
+def _unheld(place: _Place) -> _Told:  # noqa: PLR0911 - one for each thing that is waited for
     run = place.run
     match run.waiting_for:
         case None:

@@ -13,8 +13,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TypeAlias, assert_never
 
-from sagaworker.domain.state import ProbeAnswer
 from sagaworker.domain.retry import ONCE, UNDO_DEFAULT, RetryPolicy
+from sagaworker.domain.state import ProbeAnswer
 from sagaworker.domain.status import ErrorClass, RunStatus, StepStatus
 from sagaworker.domain.values import Json
 

@@ -83,6 +83,11 @@ class Database:
         arguments = connect_arguments(connect_timeout=connect_timeout) | self._cursor_class
         return psycopg.connect(url, autocommit=True, **arguments)
 
+    def connect_for_step(self) -> Connection:
+        """A connection for a TRANSACTIONAL step: in transactions, and planned as its own statements deserve."""
+        url = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
+        return psycopg.connect(url, connect_timeout=5, application_name="sagaworker step", **_KEEPALIVE)
+
     @contextlib.contextmanager
     def checkout(self) -> Iterator[Connection]:
         """A pooled psycopg connection. After any error it is thrown away rather than returned."""

@@ -15,6 +15,7 @@ from sagaworker.domain.walk import Fail, Position, RecordUndo, Retry, Row
 from sagaworker.errors import Fenced
 from sagaworker.ledger.lease import Lease
 from sagaworker.ledger.line import UNKNOWN, Line
+from sagaworker.ledger.stepping import StepTransaction, TransactionLost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,12 +119,18 @@ class Hold:
         begin_next: bool,
         undo_timeout: timedelta,
         context: Callable[[], str],
+        within: StepTransaction | None = None,
     ) -> Position:
         """Complete the current step with its output (JSON text), and begin the next one or complete the saga.
 
         `context` gives the fold of all outputs, this one included, as JSON text; asked when the saga completes.
         One round trip and one commit. With `begin_next` false the next step is recorded and not begun. Where a cancel,
         the run's deadline or a hold committed first, the position that comes back shows what became of it.
+        With `within` it is one commit with what the step wrote in that transaction.
+
+        Raises:
+            TransactionLost, TransactionRefused: with `within`, nothing of the step or the move was committed.
+            TransactionEnded: with `within`, the step had ended it; what it wrote may stay.
         """
         parameters = {
             "idx": self.position.idx,
@@ -133,7 +140,7 @@ class Hold:
         }
         if following is None:
             parameters["context"] = context()
-            row = self._move("complete", parameters, run=self._line.one)
+            row = self._completion("complete", parameters, within)
             if row is not None and row["completed_at"] is not None:
                 self.completed = row
         else:
@@ -142,10 +149,30 @@ class Hold:
                 "next_name": following.name,
                 "next_timeout": following.timeout,
             }
-            row = self._move("advance", parameters, run=self._line.one)
+            row = self._completion("advance", parameters, within)
         if row is not None:
             self._advanced(row, begin_next=begin_next)
         return self.position
+
+    def _completion(
+        self, name: str, parameters: dict[str, Any], within: StepTransaction | None
+    ) -> dict[str, Any] | None:
+        if within is None:
+            return self._move(name, parameters, run=self._line.one)
+        parameters |= {"saga_id": self.saga_id, "fence": self.fence}
+        before = _signature(self.position, is_open=True)
+        try:
+            row = within.record(name, parameters)
+        except UNKNOWN as exc:
+            # It cannot be sent again: with its connection the step's own writes are gone. The lock waits for a commit
+            # that is still on its way, so what is read under it is final.
+            if _signature(self._read(run=self._line.locked), is_open=self.is_open) != before:
+                return None
+            raise TransactionLost(str(exc)) from exc
+        if row is None:
+            self._read()
+            raise Fenced(self.saga_id, self.fence)
+        return row
 
     def _advanced(self, row: dict[str, Any], *, begin_next: bool) -> None:
         status = RunStatus(row["status"])
@@ -228,9 +255,7 @@ class Hold:
         """End the doubt of a running row that was inherited: its probe proved that nothing happened."""
         return self._cold("absent", {"attempts": self.position.row.attempts})
 
-    def park(
-        self, waiting_for: WaitingFor, seconds: float | None, error: Mapping[str, Json] | None = None
-    ) -> Position:
+    def park(self, waiting_for: WaitingFor, seconds: float | None, error: Mapping[str, Json] | None = None) -> Position:
         """Let go until the time has come, or until a person acts when there is no time."""
         park_for = None if seconds is None else timedelta(seconds=seconds)
         return self._cold(
@@ -292,13 +317,13 @@ class Hold:
             raise Fenced(self.saga_id, self.fence)
         time.sleep(min(seconds, max(self.lease.remaining, 0)))
 
-    def _read(self) -> Position:
+    def _read(self, run: Callable[[str, dict[str, Any]], dict[str, Any] | None] | None = None) -> Position:
         """Read the position again; tries until it is known or the lease is over."""
         wait = 0.05
         while True:
             try:
                 parameters = {"saga_id": self.saga_id, "fence": self.fence, "owner": self.owner}
-                row = self._line.one("position", parameters)
+                row = (run or self._line.one)("position", parameters)
                 break
             except UNKNOWN as exc:
                 self._line.lost(exc)

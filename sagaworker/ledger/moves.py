@@ -22,6 +22,7 @@ from sagaworker.ledger.hold import Hold, Periods, position_of
 from sagaworker.ledger.lease import Lease
 from sagaworker.ledger.line import UNKNOWN, Line
 from sagaworker.ledger.reads import run_of
+from sagaworker.ledger.stepping import StepTransaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,6 +280,10 @@ class Ledger:
                 return []
             rows = execute(connection, "take_over", parameters | {"locked": [row["id"] for row in locked]})
         return [_taken_over(row) for row in rows]
+
+    def step_transaction(self, timeout: timedelta) -> StepTransaction:
+        """The transaction of one attempt of a TRANSACTIONAL step."""
+        return StepTransaction(self.database, timeout=timeout, grace=self.periods.grace)
 
     def take_over_own(self, hold: Hold) -> None:
         """Give up a hold whose step was interrupted: as if this process had died in it, and counted so."""

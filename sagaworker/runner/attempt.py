@@ -60,6 +60,11 @@ def _malformed(member: str, legal: str, result: object) -> InvalidInput:
     return InvalidInput(f"{member} must return {legal}, got a {type(result).__name__}", "see docs/writing-steps.md")
 
 
+def refusal(exception: BaseException, retry: RetryPolicy, *, definite: bool) -> Failed:
+    """An attempt whose transaction came to nothing for this reason."""
+    return Failed(error=described(exception), definite=definite, retryable=retry.covers(exception))
+
+
 def _failed(exception: BaseException, retry: RetryPolicy) -> Failed:
     return Failed(
         error=described(exception),

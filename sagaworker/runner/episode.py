@@ -19,14 +19,15 @@ from sagaworker.domain.state import SagaState, ValueLimits, output_delta, output
 from sagaworker.domain.status import RunStatus, StepStatus, WaitingFor
 from sagaworker.domain.steplist import StepEntry, thawed
 from sagaworker.domain.values import Json, copy
-from sagaworker.errors import Fenced, SagaNotFound, StepCancelled, StepTimedOut, UnknownStep
+from sagaworker.errors import Fenced, InvalidInput, SagaNotFound, StepCancelled, StepTimedOut, UnknownStep
 from sagaworker.failpoints import Failpoints
 from sagaworker.heartbeat import Heartbeat
 from sagaworker.ledger.hold import Following, Hold
 from sagaworker.ledger.line import Line
 from sagaworker.ledger.moves import Claimer, Ledger
+from sagaworker.ledger.stepping import StepTransaction, TransactionEnded, TransactionLost, TransactionRefused
 from sagaworker.registry import Registry, Step
-from sagaworker.runner.attempt import executed, probed, undone
+from sagaworker.runner.attempt import executed, probed, refusal, undone
 from sagaworker.runner.place import Deadline, Place
 from sagaworker.settings import Settings
 
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 
 EXECUTE = ("execute.before", "execute.after")
 COMPENSATE = ("compensate.before", "compensate.after")
+ENDED = "a TRANSACTIONAL step must leave its transaction open, got one that it ended by a statement"
+LOST_TRIES = 3  # further attempts of a transaction that was lost by no fault of its step
 PARK_FROM = 5.0  # seconds: a shorter wait for a retry is slept in place, a longer one frees the worker
 
 
@@ -253,7 +256,7 @@ class _Episode:
     def _next_move(self) -> walk.NextMove:
         return walk.next_move(self._hold.position, self._step.policy, stopping=self._is_stopping)
 
-    def _carry_out(self, move: walk.NextMove) -> None:
+    def _carry_out(self, move: walk.NextMove) -> None:  # noqa: C901 - one case for each move
         hold = self._hold
         match move:
             case walk.Execute():
@@ -292,6 +295,9 @@ class _Episode:
 
     def _execute(self) -> None:
         step, row = self._step, self._hold.position.row
+        if step.policy.transactional:
+            self._execute_in_transaction()
+            return
         state = self._state(outcome=None)
         self._enter(RunStatus.RUNNING)
         ended = self._place.call(lambda: self._called(EXECUTE, step.execute, state), step.timeout.total_seconds())
@@ -307,7 +313,45 @@ class _Episode:
         else:
             self._fail(decided)
 
-    def _advance(self, result: SagaState) -> None:
+    def _execute_in_transaction(self) -> None:
+        """A TRANSACTIONAL step: whatever it raises, its transaction was rolled back, so its failure is definite."""
+        step, policy = self._step, self._step.policy
+        self._enter(RunStatus.RUNNING)
+        try:
+            with self._ledger.step_transaction(step.timeout) as transaction:
+                state = self._state(outcome=None, connection=transaction.connection)
+                ended = self._place.call(
+                    lambda: self._called(EXECUTE, step.execute, state), step.timeout.total_seconds()
+                )
+                if isinstance(ended.exception, KeyboardInterrupt):
+                    raise ended.exception
+                result = executed(ended, state, policy.retry)
+                if isinstance(result, SagaState):
+                    self._advance(result, within=transaction)
+                    return
+                failed = replace(result, definite=not transaction.was_ended)
+        except TransactionRefused as refused:
+            failed = refusal(refused.cause, policy.retry, definite=True)
+        except TransactionEnded:
+            failed = refusal(InvalidInput(ENDED, "return the state to commit"), policy.retry, definite=False)
+        except TransactionLost as lost:
+            failed = replace(refusal(lost, policy.retry, definite=True), retryable=True)
+            more = replace(policy.retry, max_attempts=policy.retry.max_attempts + LOST_TRIES)
+            policy = replace(policy, retry=more)
+        self._refold()
+        decided = walk.after_execute(self._hold.position.row, failed, policy, draw=random.random())  # noqa: S311 - jitter
+        if isinstance(decided, walk.Retry):
+            self._retry(decided)
+        else:
+            self._fail(decided)
+
+    def _refold(self) -> None:
+        """Take out of the fold what was added for an advance that did not happen."""
+        self._fold = Fold()
+        for idx, output in self._hold.outputs():
+            self._fold.add(idx, output)
+
+    def _advance(self, result: SagaState, within: StepTransaction | None = None) -> None:
         hold = self._hold
         idx = hold.position.idx
         following = None
@@ -324,6 +368,7 @@ class _Episode:
             begin_next=following is not None and not is_stopping,
             undo_timeout=self._undo_timeout,
             context=self._fold.text,
+            within=within,
         )
         self._failpoints.hit("advance.after", idx)
 
@@ -414,7 +459,7 @@ class _Episode:
         if self._observer.entered is not None:
             self._observer.entered(self._doorbell(self._hold.position.idx), status)
 
-    def _state(self, outcome: str | None) -> SagaState:
+    def _state(self, outcome: str | None, connection: object = None) -> SagaState:
         hold, step = self._hold, self._step
         idx, row = hold.position.idx, hold.position.row
         entry = self._entries[idx]
@@ -437,6 +482,7 @@ class _Episode:
             _context_bytes=self._fold.size,
             _limits=self._limits,
             _check=self._check(step.timeout, is_undo=is_undo),
+            _connection=connection,
         )
 
     def _check(self, timeout: timedelta, *, is_undo: bool) -> Callable[[], None]:

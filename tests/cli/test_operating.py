@@ -42,7 +42,9 @@ def test_a_doubt_is_resolved_with_outputs_and_by_whom(commands: Commands, engine
     assert commands("run", waiting).exit_code == 0
 
 
-def test_who_is_the_login_name_unless_given(commands: Commands, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_is_the_login_name_unless_given(
+    commands: Commands, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LOGNAME", "berta")
     run = engine.start("t", ["steps.echo"])
     assert commands("hold", run.id, "--reason", "wait").exit_code == 0

@@ -100,7 +100,7 @@ def test_a_cancel_that_came_meanwhile_acts_when_the_doubt_is_resolved(engine, ha
     engine.resolve(run.id, happened=happened, **WHY)
     ended = engine.run(run.id)
     assert (ended.status, ended.error_class) == (RunStatus.ROLLED_BACK, "cancelled"), timeline(engine, run.id)
-    assert steps.EFFECTS == effects
+    assert effects == steps.EFFECTS
 
 
 def test_a_last_step_that_happened_does_not_complete_a_cancelled_saga(engine):

@@ -179,6 +179,22 @@ class ChecksCancelled(Works):
         os.abort()
 
 
+class Transacts(Works):
+    """Notes in a table of its own, in the transaction that records it."""
+
+    TRANSACTIONAL = True
+    TIMEOUT = 2
+    hook = None
+
+    def execute(self, state):
+        state.connection.execute(
+            "INSERT INTO effects (saga_id, attempt) VALUES (%s, %s)", (state.saga_id, state.attempt)
+        )
+        if type(self).hook:
+            type(self).hook(state)
+        return super().execute(state)
+
+
 class AsksNobody(Works):
     """Waits for an operator when its worker died in it."""
 

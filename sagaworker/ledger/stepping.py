@@ -1,0 +1,151 @@
+"""The transaction of a TRANSACTIONAL step: what the step writes and that it completed are one commit (PROTOCOL, rule 12).
+
+It runs on a connection of its own and locks no row of the ledger until its end, where `advance` or `complete` runs in
+it and proves the fence. So a worker that died in it, or was given up, leaves either all of it or nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from datetime import timedelta
+from typing import Any, NoReturn, Self
+
+import psycopg
+from psycopg.rows import DictRow
+
+from sagaworker.errors import InvalidInput
+from sagaworker.ledger.connection import Connection, Database, execute_one
+from sagaworker.ledger.line import UNKNOWN
+
+_MARK = "sagaworker.step"
+_SETTINGS = """
+    SELECT
+      set_config('statement_timeout', %(timeout)s, true), set_config('idle_in_transaction_session_timeout', %(end)s, true),
+      set_config('lock_timeout', '0', true), set_config('sagaworker.step', %(mark)s, true)
+"""
+_WHOLE = "SELECT set_config('transaction_timeout', %(end)s, true)"  # PostgreSQL 17 and later
+_LAST = "SELECT set_config('statement_timeout', '10s', true), set_config('lock_timeout', '5s', true)"
+_ENDING = frozenset(
+    {"commit", "rollback", "close", "cancel", "cancel_safe", "set_autocommit", "set_isolation_level", "set_read_only",
+     "set_deferrable", "xid", "tpc_begin", "tpc_prepare", "tpc_commit", "tpc_rollback", "detach"}
+)  # fmt: skip
+
+
+class TransactionLost(Exception):
+    """The transaction was rolled back by no fault of the step: its connection was lost, or it met another one."""
+
+
+class TransactionRefused(Exception):
+    """PostgreSQL refused what the step wrote, at its end: `cause` says why. All of it was rolled back."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
+class TransactionEnded(Exception):
+    """The step ended the transaction itself, so what it wrote may stay although the step is not on record."""
+
+
+class StepConnection:
+    """The psycopg connection that a step sees, without what would end its transaction."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        object.__setattr__(self, "_connection", connection)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _ENDING:
+            _refuse(name)
+        return getattr(self._connection, name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        _refuse(f"setting {name}")
+
+    def __enter__(self) -> NoReturn:
+        _refuse("with (it commits and closes)")
+
+    def __exit__(self, *_: object) -> None:
+        """Never reached."""
+
+
+def _refuse(what: str) -> NoReturn:
+    raise InvalidInput(
+        f"state.connection must stay in the transaction that records the step, got {what}",
+        "return the state to commit, raise to roll back; for a savepoint use: with state.connection.transaction()",
+    )
+
+
+class StepTransaction:
+    """One attempt's transaction. A context manager; leaving it without `record` rolls everything back.
+
+    Raises:
+        TransactionLost: there is no connection to be had.
+    """
+
+    def __init__(self, database: Database, *, timeout: timedelta, grace: timedelta) -> None:
+        self._database = database
+        self._timeout = timeout
+        self._end = timeout + grace
+        self._mark = uuid.uuid4().hex
+
+    def __enter__(self) -> Self:
+        parameters = {"timeout": _milliseconds(self._timeout), "end": _milliseconds(self._end), "mark": self._mark}
+        try:
+            self._connection = self._database.connect_for_step()
+            self._connection.execute(_SETTINGS, parameters)
+            if self._connection.info.server_version >= 170000:  # noqa: PLR2004 - as libpq spells it
+                self._connection.execute(_WHOLE, parameters)
+        except UNKNOWN as exc:
+            raise TransactionLost(str(exc)) from exc
+        self.connection = StepConnection(self._connection)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give it up: what was not committed is rolled back, now or when the server notices."""
+        with contextlib.suppress(psycopg.Error):
+            self._connection.close()
+
+    @property
+    def was_ended(self) -> bool:
+        """Whether the step ended it by a statement of its own. A lost one was rolled back, so it was not."""
+        try:
+            if self._connection.info.transaction_status is psycopg.pq.TransactionStatus.INERROR:
+                return False
+            row = self._connection.execute("SELECT current_setting(%s, true)", (_MARK,)).fetchone()
+        except psycopg.Error:
+            return False
+        return row is None or row[0] != self._mark
+
+    def record(self, name: str, parameters: dict[str, Any]) -> DictRow | None:
+        """Run the move in it and commit. None: the fence is stale, and nothing is left of the transaction.
+
+        Raises:
+            psycopg.OperationalError, psycopg.InterfaceError: unknown whether it was committed; it is closed.
+            TransactionRefused: certainly not, and why.
+            TransactionEnded: the step ended it before.
+        """
+        try:
+            if self.was_ended:
+                raise TransactionEnded
+            self._connection.execute(_LAST)
+            row = execute_one(self._connection, name, parameters)
+            if row is not None:
+                self._connection.commit()
+        except UNKNOWN:
+            self.close()
+            raise
+        except psycopg.Error as exc:
+            self.close()
+            raise TransactionRefused(exc) from exc
+        return row
+
+
+def _milliseconds(length: timedelta) -> str:
+    """As PostgreSQL takes it: at least one, for 0 would be no limit at all, and at most what fits."""
+    return str(min(max(round(length.total_seconds() * 1000), 1), 2**31 - 1))

@@ -1,0 +1,204 @@
+"""TRANSACTIONAL steps: what they write and that they completed are one commit."""
+
+import psycopg
+import pytest
+
+from sagaworker import StepFailed
+from sagaworker.domain.status import RunStatus, StepStatus
+from sagaworker.ledger.stepping import StepTransaction
+from tests.holding import claimed, expire
+from tests.runner import steps
+from tests.showing import timeline
+
+S = "tests.runner.steps:"
+
+
+@pytest.fixture
+def effects(engine):
+    """What the steps wrote, as saga and attempt."""
+    url = engine.settings.database_url
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE effects (saga_id uuid, attempt int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+        steps.Transacts.hook = None
+        yield lambda: connection.execute("SELECT attempt FROM effects ORDER BY 1").fetchall()
+
+
+def walked(engine, *names):
+    return engine.run(engine.start("t", [S + name for name in names]).id)
+
+
+@pytest.mark.parametrize("names", [["Transacts"], ["Transacts", "Works"], ["Works", "Transacts", "Works"]])
+def test_what_it_writes_is_committed_with_its_record(engine, effects, names):
+    run = walked(engine, *names)
+    assert run.status is RunStatus.COMPLETED, timeline(engine, run.id)
+    assert effects() == [(1,)]
+    assert run.context["last"] == len(names) - 1
+
+
+@pytest.mark.parametrize("problem", [StepFailed("no"), RuntimeError("odd"), SystemExit(3)])
+def test_whatever_it_raises_is_rolled_back_and_definite(engine, effects, problem):
+    def raises(_state):
+        raise problem
+
+    steps.Transacts.hook = raises
+    run = walked(engine, "Works", "Transacts")
+    row = engine.list_step_results(run.id)[1]
+    assert (run.status, row.status, row.in_doubt) == (RunStatus.ROLLED_BACK, StepStatus.FAILED, 0)
+    assert effects() == []
+    assert steps.EFFECTS == ["execute 0", "undo 0 completed last=0"]
+
+
+def test_a_later_failure_undoes_it_like_any_other(engine, effects):
+    run = walked(engine, "Transacts", "Declines")
+    assert run.status is RunStatus.ROLLED_BACK
+    assert steps.EFFECTS == ["execute 0", "undo 0 completed last=0"]
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        lambda connection: connection.commit(),
+        lambda connection: connection.rollback(),
+        lambda connection: connection.close(),
+        lambda connection: setattr(connection, "autocommit", True),
+        lambda connection: connection.__enter__(),
+    ],
+)
+def test_to_end_the_transaction_is_refused(engine, effects, ends):
+    steps.Transacts.hook = lambda state: ends(state.connection)
+    run = walked(engine, "Transacts")
+    row = engine.list_step_results(run.id)[0]
+    assert (run.status, row.in_doubt) == (RunStatus.ROLLED_BACK, 0)
+    assert "must stay in the transaction" in row.error["message"]
+    assert effects() == []
+
+
+def test_a_transaction_that_was_ended_by_a_statement_leaves_the_step_in_doubt_and_undone(engine, effects):
+    steps.Transacts.hook = lambda state: state.connection.execute("COMMIT")
+    run = walked(engine, "Transacts")
+    row = engine.list_step_results(run.id)[0]
+    assert (run.status, row.in_doubt) == (RunStatus.ROLLED_BACK, 1)
+    assert "must leave its transaction open" in row.error["message"]
+    assert steps.EFFECTS[-1] == "undo 0 unknown last=None"
+
+
+def test_a_savepoint_is_the_steps_own(engine, effects):
+    def tries(state):
+        with pytest.raises(psycopg.errors.DivisionByZero), state.connection.transaction():
+            state.connection.execute("SELECT 1 / 0")
+
+    steps.Transacts.hook = tries
+    assert walked(engine, "Transacts").status is RunStatus.COMPLETED
+    assert effects() == [(1,)]
+
+
+def test_what_postgresql_refuses_at_the_commit_fails_the_step(engine, effects):
+    steps.Transacts.hook = lambda state: state.connection.execute("INSERT INTO effects (attempt) VALUES (1)")
+    run = walked(engine, "Transacts", "Works")
+    row = engine.list_step_results(run.id)[0]
+    assert (run.status, row.in_doubt, row.error["kind"]) == (RunStatus.ROLLED_BACK, 0, "UniqueViolation")
+    assert effects() == []
+
+
+def test_a_failed_statement_that_the_step_swallowed_fails_it(engine, effects):
+    def swallows(state):
+        with pytest.raises(psycopg.Error):
+            state.connection.execute("SELECT 1 / 0")
+
+    steps.Transacts.hook = swallows
+    run = walked(engine, "Transacts")
+    assert engine.list_step_results(run.id)[0].error["kind"] == "InFailedSqlTransaction"
+    assert effects() == []
+
+
+def test_its_time_out_is_the_servers(engine, effects):
+    steps.Transacts.hook = lambda state: state.connection.execute("SELECT pg_sleep(20)")
+    run = walked(engine, "Transacts")
+    row = engine.list_step_results(run.id)[0]
+    assert (run.status, row.in_doubt) == (RunStatus.ROLLED_BACK, 0)
+    assert row.error["kind"] in ("QueryCanceled", "StepTimedOut")
+
+
+def test_a_connection_lost_in_the_step_costs_another_attempt(engine, effects):
+    def lost(state):
+        if state.attempt == 1:
+            pid = state.connection.info.backend_pid
+            with psycopg.connect(engine.settings.database_url, autocommit=True) as other:
+                other.execute("SELECT pg_terminate_backend(%s)", (pid,))
+
+    steps.Transacts.hook = lost
+    run = walked(engine, "Works", "Transacts")
+    assert run.status is RunStatus.COMPLETED, timeline(engine, run.id)
+    assert effects() == [(2,)]
+    assert engine.list_step_results(run.id)[1].in_doubt == 0
+
+
+@pytest.mark.parametrize("landed", [True, False])
+@pytest.mark.parametrize("after", [["Works"], []])
+def test_a_commit_whose_answer_is_lost_is_found_out(engine, effects, monkeypatch, landed, after):
+    record = StepTransaction.record
+    lost = []
+
+    def lossy(self, name, parameters):
+        row = record(self, name, parameters) if landed or lost else None
+        if not lost:
+            lost.append(1)
+            self.close()
+            raise psycopg.OperationalError("the line broke")
+        return row
+
+    monkeypatch.setattr(StepTransaction, "record", lossy)
+    run = walked(engine, "Transacts", *after)
+    assert run.status is RunStatus.COMPLETED, timeline(engine, run.id)
+    assert effects() == [(1 if landed else 2,)]
+    assert run.context["out_0"] == (1 if landed else 2)
+
+
+def test_a_worker_that_died_in_it_leaves_no_doubt_and_it_is_begun_again(engine, effects):
+    run = engine.start("t", [S + "Transacts"], recovery_policy="restart")
+    claimed(engine, run.id).close()
+    engine.take_over_dead(engine.owner)
+    assert engine.run(run.id).status is RunStatus.COMPLETED
+    row = engine.list_step_results(run.id)[0]
+    assert (row.attempts, row.in_doubt, row.recoveries) == (2, 0, 1)
+
+
+@pytest.mark.parametrize("how", ["policy", "cancel"])
+def test_one_that_died_is_not_undone_for_it_was_rolled_back(engine, effects, how):
+    run = engine.start("t", [S + "Transacts"], recovery_policy="compensate" if how == "policy" else "restart")
+    claimed(engine, run.id).close()
+    engine.take_over_dead(engine.owner)
+    if how == "cancel":
+        engine.cancel(run.id)
+    assert engine.run(run.id).status is RunStatus.ROLLED_BACK, timeline(engine, run.id)
+    assert engine.list_step_results(run.id)[0].status is StepStatus.SKIPPED
+    assert steps.EFFECTS == []
+
+
+def test_a_worker_that_was_given_up_in_the_middle_commits_nothing(engine, effects):
+    def given_up(state):
+        if state.attempt == 1:
+            expire(engine, state.saga_id)
+            assert engine.sweep().restarted == 1
+
+    steps.Transacts.hook = given_up
+    run = engine.start("t", [S + "Transacts", S + "Works"], recovery_policy="restart")
+    engine.run(run.id)
+    assert effects() == []
+    assert engine.run(run.id).status is RunStatus.COMPLETED, timeline(engine, run.id)
+    assert effects() == [(2,)]
+
+
+def test_a_cancel_that_came_meanwhile_turns_it_round_with_its_output(engine, effects):
+    steps.Transacts.hook = lambda state: engine.cancel(state.saga_id)
+    run = walked(engine, "Transacts", "Works")
+    assert run.status is RunStatus.ROLLED_BACK
+    assert steps.EFFECTS == ["execute 0", "undo 0 completed last=0"]
+
+
+def test_an_ordinary_step_and_an_undo_have_no_connection(engine):
+    steps.Calls.hook = lambda state: state.connection
+    run = walked(engine, "Calls")
+    assert (
+        "must be asked for in execute of a TRANSACTIONAL step" in engine.list_step_results(run.id)[0].error["message"]
+    )
