@@ -105,7 +105,7 @@ def _report(seed: int, size: plan.Size, faults: Faults, found: Verdict, seconds:
     doubled = found.figures["doubled doorbells"]
     has_fired = Criterion("faults that did not fire their minimum", missing, "none", not missing, is_void=True)
     has_rung = Criterion("doubled doorbells", doubled, f">= {size.doubled}", doubled >= size.doubled, is_void=True)
-    in_hold, kills = found.figures["kills that hit a hold, of kills of pool children"]
+    in_hold, kills = found.figures["kills that hit a hold, of all kills"]
     half = Criterion("kills that hit a hold", f"{in_hold} of {kills}", ">= half", 2 * in_hold >= kills, is_void=True)
     return Report(
         seed=seed,

@@ -21,6 +21,7 @@ import redis
 from chaos import plan
 from chaos.stage import BEATS, CLIENTS, MAINS, Stage
 
+AT_WORK = 0.5
 AIM_SECONDS = 4.0  # how long a fault looks for a victim before it comes back later
 
 
@@ -130,7 +131,10 @@ class Faults:
         return False
 
     def _kill_child(self) -> bool:
-        children = [pid for main in MAINS for pid in self._stage.children(main) if pid not in self._stopped]
+        """Every second time one that is at work."""
+        children = [aim.pid for aim in self._insiders("") if self._draw.random() < AT_WORK]
+        children = children or [pid for main in MAINS for pid in self._stage.children(main)]
+        children = [pid for pid in children if pid not in self._stopped]
         return self._kill(self._draw.choice(children) if children else None, "child anywhere")
 
     def _kill(self, pid: int | None, fault: str) -> bool:

@@ -18,7 +18,7 @@ from chaos.stage import Stage
 from sagaworker.engine import Engine
 
 FORGERIES = 5
-KILLS = ("child in execute", "child in compensate", "child anywhere", "child of main")
+KILLS = ("child in execute", "child in compensate", "child anywhere", "main")
 _EPISODES = """
 SELECT saga_id::text, pid, extract(epoch FROM started_at)::float8, extract(epoch FROM ended_at)::float8, outcome::text
 FROM episodes ORDER BY saga_id, fence
@@ -81,7 +81,7 @@ def verdict(stage: Stage, faults: Faults, *, forged: int, spurious: int, backlog
             sum(answer != "not_active" for answer in known.cancels.values()),
         ),
         "doubled doorbells": known.doubled,
-        "kills that hit a hold, of kills of pool children": (in_hold, kills),
+        "kills that hit a hold, of all kills": (in_hold, kills),
         "resumption p50, max, s": (round(percentile(usual, 0.5), 2), round(max(usual, default=0), 2)),
         "resumptions, and apart (database away and two leases)": (len(usual), len(apart)),
         "resumption apart p50, max, s": (round(percentile(apart, 0.5), 2), round(max(apart, default=0), 2)),
@@ -115,7 +115,7 @@ def _resumed(hits: Sequence[Hit], episodes: Sequence[tuple[Any, ...]]) -> tuple[
     for hit in hits:
         of_pid[hit.pid].append(hit)
     resumed: list[Resumed] = []
-    in_hold = 0
+    in_hold: set[float] = set()  # instants: a main that dies with its children is one kill
     for episode, following in zip(episodes, [*episodes[1:], None], strict=True):
         saga_id, pid, began, ended, outcome = episode
         if outcome not in ("died", "orphaned"):
@@ -124,10 +124,11 @@ def _resumed(hits: Sequence[Hit], episodes: Sequence[tuple[Any, ...]]) -> tuple[
         if not during:
             continue
         hit = during[0]
-        in_hold += hit.fault in KILLS
+        if hit.fault in KILLS or hit.fault == "child of main":
+            in_hold.add(hit.at)
         if following is not None and following[0] == saga_id:
             resumed.append(Resumed(hit, ended, following[2] - hit.at))
-    return resumed, in_hold
+    return resumed, len(in_hold)
 
 
 def _by_fault(resumed: Sequence[Resumed]) -> dict[str, tuple[int, float, float]]:
