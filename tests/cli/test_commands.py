@@ -69,7 +69,7 @@ def test_a_step_may_be_an_object_with_params(commands: Commands, finished: Calla
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["start", "hello"],
+        ["start"],
         ["start", "hello", "steps.echo", "--input", "no-value"],
         ["start", "hello", "steps.echo", "--input-json", "[1]"],
         ["start", "hello", "steps.echo", "--input-json", "{"],
