@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 
 import psycopg
@@ -10,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from sagaworker.domain.status import RunStatus, StepStatus
 from sagaworker.engine import Engine
+from sagaworker.errors import MoveRefused
 from sagaworker.ledger import audit
 from sagaworker.settings import Settings
 from tests.holding import expire
@@ -17,8 +19,9 @@ from tests.properties.world import Puppet, World
 from tests.showing import timeline
 
 S = "tests.properties.steps:"
-NAMES = [S + name for name in ("Plain", "Plain", "Patient", "Parking", "Careful", "Tombstoned")]
+NAMES = [S + name for name in ("Plain", "Plain", "Patient", "Parking", "Careful", "Tombstoned", "Asking")]
 ROUNDS = 40  # the stuck bound: sweeps after which every saga has ended once nothing goes wrong any more
+OPTIONS = {"max_recoveries": 1, "on_compensation_failure": "halt"}
 POLICIES = ("restart", "restart", "compensate")
 PARKED = ("hold", "operator")
 FORWARD = ("ok", "ok", "ok", "stop", "decline", "raise", "raise early", "die", "act, die")
@@ -40,6 +43,7 @@ class Machine(RuleBasedStateMachine):
             sweep_interval=3600.0,
         )
         self.bells: list[str] = []
+        self.is_starting = False  # the one bell of a saga whose id is not known yet; all others are of our own sagas
         self.world = World()
         self.engines = [Engine(settings, ring=self._rung) for _ in range(2)]
         self.engine = self.engines[0]
@@ -51,7 +55,9 @@ class Machine(RuleBasedStateMachine):
         self.audits = 0
 
     def _rung(self, doorbells) -> None:
-        self.bells += [bell.saga_id for bell in doorbells if bell.saga_id in self.sagas or len(self.sagas) < 3]
+        self.bells += [bell.saga_id for bell in doorbells if self.is_starting or bell.saga_id in self.sagas]
+        # In whatever order the database returned them: a life must go the same way when it is lived again.
+        self.bells.sort(key=lambda saga_id: self.sagas.index(saga_id) if saga_id in self.sagas else len(self.sagas))
 
     # -- rules ---------------------------------------------------------------------------------------------------------
 
@@ -70,11 +76,13 @@ class Machine(RuleBasedStateMachine):
         self.begin(names, policy, uuid.uuid4().hex if keyed else None)
 
     def begin(self, names, policy, key=None):
-        run = self.engine.start("t", names, key=key, recovery_policy=policy, max_recoveries=1)
+        self.is_starting = True
+        run = self.engine.start("t", names, key=key, recovery_policy=policy, **OPTIONS)
+        self.is_starting = False
         self.sagas.append(run.id)
         self.requests[run.id] = names
         if key is not None:
-            again = self.engines[1].start("t", names, key=key, recovery_policy=policy, max_recoveries=1)
+            again = self.engines[1].start("t", names, key=key, recovery_policy=policy, **OPTIONS)
             assert again.id == run.id
 
     @precondition(lambda self: self.bells and any(p.is_idle for p in self.puppets))
@@ -140,11 +148,28 @@ class Machine(RuleBasedStateMachine):
         )
         self.an_hour_passes()
 
+    @precondition(lambda self: self.sagas)
+    @rule(n=st.integers(0, 1), act=st.sampled_from(["hold", "release", "decide", "skip"]))
+    def a_person_acts(self, n, act):
+        self.person(self.sagas[n % len(self.sagas)], act)
+
     # -- what the rules do ---------------------------------------------------------------------------------------------
 
     def sql(self, statement: str) -> None:
         with psycopg.connect(self.database_url, autocommit=True) as connection:
             connection.execute(statement, [self.sagas])
+
+    def person(self, saga_id: str, act: str) -> None:
+        """An operator's move; what is refused changes nothing. To decide is to look at the world, and tell or try again."""
+        run = self.engine.get(saga_id)
+        with contextlib.suppress(MoveRefused):
+            if act in ("hold", "release", "skip"):
+                getattr(self.engine, act)(saga_id, reason="as told")
+            elif run.waiting_for == "operator" and run.status is RunStatus.RUNNING:
+                happened = self.world.effects[saga_id, run.current_step_idx]
+                self.engine.resolve(saga_id, happened=happened, reason="looked")
+            else:
+                self.engine.retry(saga_id, reason="as told")
 
     def open_sagas(self) -> list[str]:
         return [s for s in self.sagas if any(e.ended_at is None for e in self.engine.timeline(s).episodes)]
@@ -201,8 +226,10 @@ class Machine(RuleBasedStateMachine):
         assert self.world.problems == [], self.shown()
         for saga_id in self.sagas:
             run = self.engine.get(saga_id)
-            left = self.world.left(saga_id)
             steps = self.engine.list_step_results(saga_id)
+            skipped = {step.step_idx for step in steps if step.status is StepStatus.SKIPPED}
+            left = [idx for idx in self.world.left(saga_id) if idx not in skipped]
+            assert self.engine.explain(saga_id).text, "what is on record can be explained"
             shown = f"effects left: {left}\n" + timeline(self.engine, saga_id)
             if run.status is RunStatus.COMPLETED:
                 assert left == list(range(len(self.requests[saga_id]))), shown
@@ -233,7 +260,7 @@ class Machine(RuleBasedStateMachine):
                 engine.close()
 
     def all_end(self) -> None:
-        """Nothing goes wrong any more, and bells arrive: every saga ends or waits for a person."""
+        """Nothing goes wrong any more, bells arrive, and people decide: every saga ends."""
         for puppet in self.puppets:
             self.walk_on(puppet)
         for _ in range(ROUNDS):
@@ -242,6 +269,10 @@ class Machine(RuleBasedStateMachine):
             for saga_id in self.open_sagas():
                 expire(self.engine, saga_id)
             self.the_hard_end()
+            for saga_id in self.sagas:
+                if self.engine.get(saga_id).waiting_for in PARKED:
+                    self.person(saga_id, "release")
+                    self.person(saga_id, "decide")
             self.engine.sweep()
             while self.bells:
                 self.arrive(self.puppets[0], self.bells.pop())
@@ -257,5 +288,4 @@ class Machine(RuleBasedStateMachine):
             self.tell(puppet, "ok")
 
     def is_at_rest(self, saga_id: str) -> bool:
-        run = self.engine.get(saga_id)
-        return run.status.is_terminal or run.waiting_for in PARKED
+        return self.engine.get(saga_id).status.is_terminal

@@ -34,3 +34,7 @@ class Careful(Plain):
 
 class Tombstoned(Plain):
     TOMBSTONE = True
+
+
+class Asking(Plain):
+    IN_DOUBT = "halt"
