@@ -22,6 +22,8 @@ from chaos import plan
 from chaos.stage import BEATS, CLIENTS, MAINS, Stage
 
 AT_WORK = 0.5
+TRIES = 3
+STARTING = 4.0  # seconds
 AIM_SECONDS = 4.0  # how long a fault looks for a victim before it comes back later
 
 
@@ -82,12 +84,13 @@ class Faults:
         self._pool.shutdown()
 
     def _one(self, fault: str) -> None:
-        is_done = False
-        with contextlib.suppress(psycopg.Error, redis.RedisError, ProcessLookupError):
-            is_done = self._acts[fault]()
-        if is_done:
-            self.fired[fault] += 1
-            self.last_at = max(self.last_at, time.time())
+        for _ in range(TRIES):
+            with contextlib.suppress(psycopg.Error, redis.RedisError, ProcessLookupError):
+                if self._acts[fault]():
+                    self.fired[fault] += 1
+                    self.last_at = max(self.last_at, time.time())
+                    return
+            time.sleep(0.5)
 
     # -- processes -----------------------------------------------------------------------------------------------------
 
@@ -133,7 +136,9 @@ class Faults:
     def _kill_child(self) -> bool:
         """Every second time one that is at work."""
         children = [aim.pid for aim in self._insiders("") if self._draw.random() < AT_WORK]
-        children = children or [pid for main in MAINS for pid in self._stage.children(main)]
+        # Celery's main gives up ("Could not start worker processes") when a child dies while it starts.
+        mains = [main for main in MAINS if self._stage.age(main) > STARTING]
+        children = children or [pid for main in mains for pid in self._stage.children(main)]
         children = [pid for pid in children if pid not in self._stopped]
         return self._kill(self._draw.choice(children) if children else None, "child anywhere")
 

@@ -88,6 +88,7 @@ def verdict(stage: Stage, faults: Faults, *, forged: int, spurious: int, backlog
         "resumption p50, p99 by fault, s": _by_fault([one for one in resumed if not _is_outage(one, faults.away)]),
         "episodes": dict(Counter(row[4] for row in episodes)),
         "effects refused by tombstones": _late_effects(stage),
+        "database away, s": [round(ended - began, 1) for began, ended in faults.away],
         "hard ends": stage.told["hard end"],
     }
     return Verdict(criteria, figures, told)
