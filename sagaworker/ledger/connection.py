@@ -33,7 +33,7 @@ _SESSION = {
     "enable_mergejoin": "off",
     "timezone": "UTC",
 }
-_KEEPALIVE = {"keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
+_KEEPALIVE: dict[str, Any] = {"keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
 
 
 def sqlalchemy_url(database_url: str) -> sa.URL:

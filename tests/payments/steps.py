@@ -31,7 +31,9 @@ class WithProbe:
     IN_DOUBT = "probe"
 
     def execute(self, state):
-        return state.put_output("charge", _asked("/charges", {"reference": state.saga_id, "cents": 1, "key": None})["id"])
+        return state.put_output(
+            "charge", _asked("/charges", {"reference": state.saga_id, "cents": 1, "key": None})["id"]
+        )
 
     def probe(self, state):
         match _asked(f"/charges?reference={state.saga_id}"):
