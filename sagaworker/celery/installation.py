@@ -141,6 +141,19 @@ def _surroundings(process: Process, witness: Witness) -> type[bootsteps.StartSto
             if self._forks:
                 witness.watch()
 
+        def register_with_event_loop(self, parent: Any, hub: Any) -> None:
+            """Have a dead child replaced at once.
+
+            Celery looks for one when the child's pipe closes, which is a moment before it can be reaped; where it
+            finds none then, it looks again at its next five seconds, and the child's place is empty until then.
+            """
+            if self._forks:
+                hub.add_reader(witness.deaths, self._replace, parent.pool)
+
+        def _replace(self, pool: Any) -> None:
+            witness.heard()
+            pool.maintain_pool()
+
         def stop(self, parent: Any) -> None:  # noqa: ARG002
             """Before the pool is joined: also for the stops that are no signals (remote shutdown, an error in main)."""
             process.stop.set()

@@ -7,6 +7,7 @@ main waits on the children's pidfds. A child reports itself through a pipe when 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -43,14 +44,17 @@ class Witness:
         self._reports: int | None = None
         self._reporting: int | None = None
         self._main = 0
+        self._deaths: int | None = None
+        self._telling: int | None = None
         self._watched: dict[int, Child] = {}
         self._forks = threading.Lock()
         self._fork_waits = False
 
     def prepare(self) -> None:
-        """In main, before the first fork: open the pipe of the reports."""
+        """In main, before the first fork: open the pipe of the reports, and that of the deaths."""
         self._main = os.getpid()
         self._reports, self._reporting = os.pipe()
+        self._deaths, self._telling = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         os.register_at_fork(
             before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._after_fork_in_child
         )
@@ -59,6 +63,18 @@ class Witness:
         """In a child, before it claims anything: this process works as `owner` from now on."""
         if self._reporting is not None and self._main != os.getpid():
             os.write(self._reporting, _REPORT.pack(os.getpid(), uuid.UUID(owner).bytes))
+
+    @property
+    def deaths(self) -> int:
+        """A file number that is readable when a child is dead, can be reaped, and is buried; see `heard`."""
+        if self._deaths is None:
+            raise RuntimeError("deaths must be asked for after prepare, got none")
+        return self._deaths
+
+    def heard(self) -> None:
+        """The deaths so far were noted: `deaths` is readable again after the next one."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self.deaths, 4096)
 
     def watch(self) -> None:
         """In main, after the first forks: start the thread.
@@ -91,6 +107,7 @@ class Witness:
                         self._died(self._watched[key.fd])
                         del self._watched[key.fd]
                         os.close(key.fd)
+                        self._tell()
 
     def _read_reports(self, selector: selectors.BaseSelector) -> None:
         assert self._reports is not None
@@ -106,6 +123,11 @@ class Witness:
                 continue
             self._watched[pidfd] = child
             selector.register(pidfd, selectors.EVENT_READ)
+
+    def _tell(self) -> None:
+        assert self._telling is not None
+        with contextlib.suppress(BlockingIOError):  # full: main has enough to hear
+            os.write(self._telling, b"\0")
 
     def _died(self, child: Child) -> None:
         began = time.monotonic()

@@ -57,6 +57,23 @@ def test_a_killed_child_is_witnessed_and_its_saga_runs_again_at_once(stage, work
     assert sorted(took)[KILLS // 2] < 1.0, took
 
 
+def test_the_place_of_a_killed_child_is_filled_at_once(stage, worker):
+    """Celery alone leaves some of them empty until it looks again, every five seconds."""
+    wait_until(lambda: len(worker.children()) == 3)
+    took = []
+    for _ in range(KILLS):
+        victim = worker.children()[0].pid
+        os.kill(victim, signal.SIGKILL)
+        killed = time.monotonic()
+        wait_until(lambda victim=victim: victim not in (pids := pids_of(worker)) and len(pids) == 3)
+        took.append(time.monotonic() - killed)
+    assert max(took) < 2.0, took
+
+
+def pids_of(worker):
+    return [child.pid for child in worker.children()]
+
+
 def test_a_child_killed_in_an_undo_is_witnessed_too(stage, worker):
     steps = [*acts(2, undo_seconds=0.5), *acts(1, fail=True)]
     run = stage.engine.start("killed", steps)
