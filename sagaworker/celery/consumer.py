@@ -33,6 +33,7 @@ class SafeConsumer(Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._guard_pool()
+        self._guard_start()
 
     def _guard_pool(self) -> None:
         """What raises while a message is handed to the pool keeps its place there for ever: give the place back.
@@ -58,6 +59,15 @@ class SafeConsumer(Consumer):
         if isinstance(self.pool, ThreadPool):
             # A thread's exception stays in a future that nobody looks at: report it as a failed task.
             self.pool.on_apply = partial(_applied, self.pool.on_apply)
+
+    def _guard_start(self) -> None:
+        """A child that dies while the worker starts is replaced like any other; Celery ends the worker for it.
+
+        Where none of them lives, something is wrong with all: the worker ends as before.
+        """
+        pool = self.pool
+        has_started = pool.did_start_ok
+        pool.did_start_ok = lambda: has_started() or bool(getattr(getattr(pool, "_pool", None), "_pool", ()))
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Handler:
         """The handler of one connection's messages. Lost connections pass, whatever else it raises ends the message."""

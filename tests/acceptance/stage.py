@@ -53,6 +53,12 @@ class Stage:
         pool = () if any(option in ("-P", "-c") for option in options) else ("-c", "2")
         return self.run(WorkerContainer(self.folder, {**self.env, **(env or {})}, *pool, *options, app=app))
 
+    def unready(self, *options: str):
+        """Start a worker and do not wait for it."""
+        container = WorkerContainer(self.folder, self.env, *options)
+        self._processes.append(container)
+        return container.start()
+
     def beat(self):
         return self.run(CommandContainer(self.folder, self.env, "beat", "beat: Starting", "-l", "INFO"))
 

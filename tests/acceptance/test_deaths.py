@@ -70,6 +70,18 @@ def test_the_place_of_a_killed_child_is_filled_at_once(stage, worker):
     assert max(took) < 2.0, took
 
 
+def test_a_child_that_is_killed_while_its_worker_starts_does_not_end_the_worker(stage):
+    for _ in range(3):
+        starting = stage.unready("-c", "3")
+        wait_until(lambda starting=starting: len(starting.children()) == 3, every=0.001)
+        os.kill(starting.children()[0].pid, signal.SIGKILL)
+        starting.ready()
+        wait_until(lambda starting=starting: len(starting.children()) == 3)
+        run = stage.engine.start("started", acts(1))
+        assert stage.finished(run.id).status == "completed", starting.logs()
+        starting.teardown()
+
+
 def pids_of(worker):
     return [child.pid for child in worker.children()]
 
