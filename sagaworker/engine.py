@@ -136,7 +136,8 @@ class Engine:
         if connection is not None:
             joined = join(connection, self.database)
             run = self._stored([request], joined)[0]
-            joined.after_commit(lambda: self.ring(run.id))
+            bells = [_doorbell(run)] if run.status is RunStatus.PENDING else []
+            joined.after_commit(lambda: self.ring_all(bells))
             return run
         self._failpoints.hit("start.before")
         run = self._stored([request], None)[0]

@@ -101,15 +101,20 @@ class Database:
         self.engine.dispose()
 
 
+def _cursor(connection: Connection) -> psycopg.Cursor[DictRow]:
+    """Not the connection's own kind of cursor: a caller's connection may make any (ClientCursor, RawCursor)."""
+    return psycopg.Cursor(connection, row_factory=dict_row)
+
+
 def execute(connection: Connection, name: str, parameters: dict[str, Any]) -> list[DictRow]:
     """Run one statement file, prepared, and fetch its rows."""
-    with connection.cursor(row_factory=dict_row) as cursor:
+    with _cursor(connection) as cursor:
         return cursor.execute(sql(name), parameters, prepare=True).fetchall()
 
 
 def execute_one(connection: Connection, name: str, parameters: dict[str, Any]) -> DictRow | None:
     """Run one statement file, prepared, and fetch its only row, or None."""
-    with connection.cursor(row_factory=dict_row) as cursor:
+    with _cursor(connection) as cursor:
         return cursor.execute(sql(name), parameters, prepare=True).fetchone()
 
 
