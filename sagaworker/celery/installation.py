@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from billiard.process import current_process
 from celery import Celery, bootsteps, signals
 from celery.app.amqp import Queues
-from celery.exceptions import ImproperlyConfigured
+from click import ClickException
 from kombu.entity import Exchange, Queue
 
 from sagaworker.celery import naming, tasks
@@ -152,7 +152,7 @@ def _refuse_green(worker: Any) -> None:
     module = worker.pool_cls.__module__
     ours = {naming.SAGAS, naming.CONTROL} & set(worker.app.amqp.queues.consume_from)
     if ours and any(name in module for name in ("gevent", "eventlet")):
-        raise ImproperlyConfigured(
+        raise ClickException(  # `celery worker` prints it without a traceback
             f"pool of a worker that consumes {' and '.join(sorted(ours))} must be prefork, threads or solo, got {module}\n"
             "a step that computes would stop the heartbeat of all others; start a worker of its own: -P prefork -Q sagas"
         )
