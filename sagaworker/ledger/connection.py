@@ -8,6 +8,7 @@ transaction.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
@@ -33,6 +34,8 @@ _SESSION = {
     "enable_mergejoin": "off",
     "timezone": "UTC",
 }
+_GENERATION = "sagaworker.generation"
+_GONE = ("08", "57P")  # SQLSTATE: connection exceptions; the server shuts down, crashed, starts
 _KEEPALIVE = {"keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
 
 
@@ -60,11 +63,13 @@ def sql(name: str) -> bytes:
 
 
 class Database:
-    """Connections to one ledger. Safe between threads; after a fork call `forget` in the child before any use."""
+    """Connections to one ledger. Safe between threads, and in a forked child, which leaves its parent's alone."""
 
     def __init__(self, database_url: str, *, pool_size: int = 5) -> None:
         self._url = sqlalchemy_url(database_url)
-        self.engine = sa.create_engine(
+        self._pid = os.getpid()
+        self._generation = 0
+        self._engine = sa.create_engine(
             self._url,
             isolation_level="AUTOCOMMIT",
             connect_args=connect_arguments(),
@@ -72,6 +77,13 @@ class Database:
             max_overflow=-1,
             pool_recycle=1800,
         )
+
+    @property
+    def engine(self) -> sa.Engine:
+        """The engine that owns the pool, for reads."""
+        if self._pid != os.getpid():
+            self.forget()
+        return self._engine
 
     def connect(self, *, connect_timeout: int = 5) -> Connection:
         """A connection of its own, outside the pool: for the heartbeat, and for one incident of the local witness."""
@@ -83,6 +95,10 @@ class Database:
     def checkout(self) -> Iterator[Connection]:
         """A pooled psycopg connection. After any error it is thrown away rather than returned."""
         pooled = self.engine.raw_connection()
+        while pooled.info.setdefault(_GENERATION, self._generation) < self._generation:
+            pooled.invalidate()
+            pooled.close()
+            pooled = self.engine.raw_connection()
         try:
             connection: Connection = pooled.driver_connection  # type: ignore[assignment]  # the pool's type is Any-like
             yield connection
@@ -92,13 +108,22 @@ class Database:
         finally:
             pooled.close()
 
+    def retire(self, error: psycopg.Error) -> None:
+        """Use no connection again that is open now, where this error says that the server may be gone from all of them.
+
+        Each is closed when its turn comes: to dispose of the pool would leave those in use to the garbage collector.
+        """
+        if error.sqlstate is None or error.sqlstate.startswith(_GONE):
+            self._generation += 1
+
     def forget(self) -> None:
         """After a fork: leave the parent's sockets alone and start with an empty pool."""
-        self.engine.dispose(close=False)
+        self._pid = os.getpid()
+        self._engine.dispose(close=False)
 
     def close(self) -> None:
         """Close the idle connections."""
-        self.engine.dispose()
+        self._engine.dispose()
 
 
 def _cursor(connection: Connection) -> psycopg.Cursor[DictRow]:

@@ -48,7 +48,7 @@ class Line:
             return self.one(name, parameters)
         except UNKNOWN as exc:
             self.lost(exc)
-            self._database.engine.dispose()
+            self._database.retire(exc)
             return self.one(name, parameters)
 
     def locked(self, name: str, parameters: dict[str, Any]) -> dict[str, Any] | None:

@@ -323,8 +323,8 @@ class Ledger:
         try:
             with self.database.checkout() as connection:
                 return execute(connection, name, parameters)
-        except UNKNOWN:
-            self.database.engine.dispose()
+        except UNKNOWN as exc:
+            self.database.retire(exc)
             with self.database.checkout() as connection:
                 return execute(connection, name, parameters)
 

@@ -25,7 +25,6 @@ class Reads:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._engine = database.engine
 
     def run(self, saga_id: str) -> SagaRun | None:
         """One run; while it is active its context is folded from the outputs on record a moment later."""
@@ -40,7 +39,7 @@ class Reads:
     def runs_by_id(self, saga_ids: Sequence[str]) -> dict[str, SagaRun]:
         """Several runs, without their contexts."""
         query = sa.select(*_RUN).where(saga_runs.c.id == sa.any_(sa.cast(list(saga_ids), sa.ARRAY(sa.UUID(False)))))
-        with self._engine.connect() as connection:
+        with self._database.engine.connect() as connection:
             return {run.id: run for run in map(_bare_run, connection.execute(query).mappings())}
 
     def runs(  # noqa: PLR0913 - one parameter for each filter
@@ -71,13 +70,13 @@ class Reads:
         if exclude_archived:
             query = query.where(saga_runs.c.archived_at.is_(None))
         order = saga_runs.c.id.desc() if descending else saga_runs.c.id.asc()
-        with self._engine.connect() as connection:
+        with self._database.engine.connect() as connection:
             rows = connection.execute(query.order_by(order).limit(limit).offset(offset)).mappings()
             return [_bare_run(row) for row in rows]
 
     def step_results(self, saga_id: str) -> list[StepResult]:
         """The ledger rows of one saga in order."""
-        with self._engine.connect() as connection:
+        with self._database.engine.connect() as connection:
             return self._steps(connection, saga_id)
 
     def timeline(self, saga_id: str) -> Timeline | None:
@@ -98,7 +97,7 @@ class Reads:
             )
 
     def _snapshot(self) -> sa.Connection:
-        return self._engine.connect().execution_options(isolation_level="REPEATABLE READ")
+        return self._database.engine.connect().execution_options(isolation_level="REPEATABLE READ")
 
     @staticmethod
     def _steps(connection: sa.Connection, saga_id: str) -> list[StepResult]:
