@@ -46,11 +46,12 @@ class Installation:
 
     def place(self) -> None:
         """Put everything on the app, now and again whenever its configuration is loaded anew."""
-        tasks.register(self._app, self._process)
-        self._app.steps["worker"].add(_surroundings(self._process, self._witness))
-        self._app.on_after_configure.connect(self._configure, weak=False)
-        if self._app.configured:
-            self._configure(self._app)
+        app: Any = self._app  # Celery's attributes are None until it is made, for type checkers
+        tasks.register(app, self._process)
+        app.steps["worker"].add(_surroundings(self._process, self._witness))
+        app.on_after_configure.connect(self._configure, weak=False)
+        if app.configured:
+            self._configure(app)
         signals.worker_process_init.connect(self._child_began, weak=False)
         signals.worker_shutting_down.connect(self._stopping, weak=False)
         signals.worker_ready.connect(self._ready, weak=False)

@@ -12,6 +12,7 @@ from kombu import Exchange, Queue
 from sagaworker import InvalidSetting
 from sagaworker.celery import install
 from tests.acceptance.nodes import ROOT
+from tests.waiting import wait_until
 
 SETTINGS = {"database_url": "postgresql://localhost/none", "sweep_interval": 0.5}
 
@@ -85,3 +86,11 @@ def test_the_ready_made_app_has_defaults_where_no_celeryconfig_is(tmp_path):
     for folder in (ROOT, tmp_path):
         out = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
         assert out.stdout == "['json'] ['celery', 'control', 'sagas']\n"
+
+
+def test_a_worker_of_their_app_runs_their_tasks_and_our_sagas(stage):
+    worker = stage.worker(app="tests.acceptance.shop")
+    stage.send("shop.greet", "world")
+    run = stage.engine.start("theirs", ["steps.echo"] * 2)
+    assert stage.finished(run.id).status == "completed"
+    wait_until(lambda: "hello world" in worker.logs())

@@ -64,7 +64,7 @@ def test_a_start_with_a_key_of_its_own_keeps_it(stage, worker_container):
 
 def test_ten_thousand_doubles_of_one_doorbell_walk_the_saga_once(stage):
     # In a queue of their own, with a worker that does not log each of them.
-    worker = stage.worker("-Q", "doubles", "-c", "2", "-l", "WARNING")
+    worker = stage.worker("-Q", "doubles", "-c", "2", "-l", "WARNING", app="tests.acceptance.shop")
     run = stage.engine.start("doubled", [{"step": ACTS, "params": {"seconds": 0.2}}] * 3, queue="doubles")
     bell = Doorbell(saga_id=run.id, kind=run.kind, queue="doubles")
     stage.engine.ring_all([bell] * 10_000)

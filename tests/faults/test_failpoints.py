@@ -17,6 +17,7 @@ from tests.showing import timeline
 from tests.waiting import wait_until
 
 ENDS = {"completed", "rolled_back"}
+SAGAS = 8
 
 
 @pytest.fixture(scope="module")
@@ -74,13 +75,13 @@ def start_by_message(stage, kind, steps, **options):
     return wait_until(is_there, timeout=60, every=1.0, what=f"{kind} started")[0].id
 
 
-def sagas(stage):
+def sagas(stage, kind):
     """Some of every sort, started through the broker."""
     acts = {"step": ACTS, "params": {"seconds": 0.01, "undo_seconds": 0.01}}
     fails = {"step": ACTS, "params": {"fail": True}}
     lists = [[acts] * 3, [acts, acts, fails], [acts] * 6, [acts, "tests.steps_for_tests.acts:FailsOnce", acts]]
     options = {"max_recoveries": 50}
-    return [start_by_message(stage, "armed", lists[n % len(lists)], **options) for n in range(12)]
+    return [start_by_message(stage, kind, lists[n % len(lists)], **options) for n in range(SAGAS)]
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
@@ -92,17 +93,20 @@ def test_every_point_may_kill_the_process_and_no_saga_is_lost(stage, tmp_path, p
     lost = stage.worker()
     stage.holder(orphan.id)
     lost.kill(signal.SIGKILL)  # so that a sweep has somebody to take over
-    supervisor = Supervisor(stage, "-P", pool, "-c", "2", env=armed(folder, points))
+    env = armed(folder, points)
+    # Two, so that one works while the other starts again.
+    supervisors = [Supervisor(stage, "-P", pool, "-c", "2", env=env) for _ in range(2 if pool == "threads" else 1)]
     try:
-        ids = [orphan.id, *sagas(stage)]
+        ids = [orphan.id, *sagas(stage, f"armed {pool}")]
         for run in stage.finished(*ids, timeout=90):
             assert run.status in ENDS, timeline(stage.engine, run.id)
         wait_until(lambda: fired(folder) == set(points), timeout=30, what=f"all of {points} fired, but {fired(folder)}")
     finally:
-        supervisor.stop()
+        for supervisor in supervisors:
+            supervisor.stop()
         beat.teardown()
-    assert (supervisor.deaths > 0) == (pool == "threads")
-    assert len(stage.engine.list(kind="armed", limit=100)) == 12 * (1 if pool == "prefork" else 2)
+    assert (sum(supervisor.deaths for supervisor in supervisors) > 0) == (pool == "threads")
+    assert len(stage.engine.list(kind=f"armed {pool}", limit=100)) == SAGAS
     assert not stage.breaches(*ids)
     assert stage.engine.audit() == []
 
