@@ -62,7 +62,7 @@ def test_the_tables_are_those_of_the_metadata(database, empty_database_url):
 def _differs(_context, _inspected, _declared, inspected_type, declared_type):
     """A domain over text is declared as text."""
     if isinstance(inspected_type, sa.dialects.postgresql.DOMAIN):
-        inspected_type = inspected_type.data_type
+        return not isinstance(declared_type, sa.Text)
     dialect = sa.dialects.postgresql.dialect()
     return inspected_type.compile(dialect) != declared_type.compile(dialect)
 
