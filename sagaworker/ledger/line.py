@@ -11,7 +11,8 @@ from psycopg.rows import TupleRow, tuple_row
 from sagaworker.ledger.connection import Database, sql
 
 # What a statement raises when its fate, or the server's, is unknown; anything else is a fault of ours and propagates.
-UNKNOWN = (psycopg.OperationalError, psycopg.InterfaceError)
+# InternalError: a server that has become a read-only standby, a transaction that it ended while this process was paused.
+UNKNOWN = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
 
 
 _COLUMNS: dict[str, tuple[str, ...]] = {}

@@ -83,7 +83,10 @@ def finish(engine, run, walk):
     assert engine.get(run.id).status == status, shown
     found = engine.list_step_results(run.id)
     # A refusal after a takeover is a refusal after a doubt: that step is undone too.
-    expected = ["compensated" if row.in_doubt and walk == "backward" else status for row, status in zip(found, rows)]
+    expected = [
+        "compensated" if row.in_doubt and walk == "backward" else status
+        for row, status in zip(found, rows, strict=True)
+    ]
     assert [str(row.status) for row in found] == expected, shown
     undone = [e.step_idx for e in engine.timeline(run.id).journal if e.type == "step.compensated"]
     assert undone == [row.step_idx for row in reversed(found) if row.status == "compensated"], shown
