@@ -54,6 +54,7 @@ class Installation:
             self._configure(app)
         signals.worker_process_init.connect(self._child_began, weak=False)
         signals.worker_shutting_down.connect(self._stopping, weak=False)
+        signals.worker_shutdown.connect(self._stopped, weak=False)
         signals.worker_ready.connect(self._ready, weak=False)
 
     def _configure(self, sender: Celery, **_: Any) -> None:
@@ -74,6 +75,10 @@ class Installation:
 
     def _stopping(self, **_: Any) -> None:
         self._process.stop.set()
+
+    def _stopped(self, **_: Any) -> None:
+        """The pool has ended: children that did not go politely are still dealt with before main goes."""
+        self._witness.settle(timeout=2)
 
     def _ready(self, sender: Any, **_: Any) -> None:
         """Look at once for what was left behind, rather than at beat's next tick."""
