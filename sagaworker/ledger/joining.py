@@ -60,7 +60,7 @@ def join(connection: object, database: Database) -> Joined:
     try:
         joined = _joined(connection)
         place = _place(joined.driver)
-    except (psycopg.Error, sa.exc.SQLAlchemyError) as exc:
+    except (psycopg.Error, exc.SQLAlchemyError) as exc:
         raise InvalidInput(
             f"connection must be in a transaction that can go on, got: {reason(exc)}",
             "roll it back, or open another",

@@ -103,7 +103,7 @@ class Reads:
         try:
             with self._database.engine.connect() as connection:
                 return ask(connection.execution_options(**options))
-        except sa.exc.DBAPIError as exc:
+        except exc.DBAPIError as exc:
             if not exc.connection_invalidated:
                 raise
         with self._database.engine.connect() as connection:
