@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 from sqlalchemy import event
+from sqlalchemy import exc as sa_exc
 from sqlalchemy.orm import Session, scoped_session
 
 from sagaworker.errors import InvalidInput
@@ -60,7 +61,7 @@ def join(connection: object, database: Database) -> Joined:
     try:
         joined = _joined(connection)
         place = _place(joined.driver)
-    except (psycopg.Error, exc.SQLAlchemyError) as exc:
+    except (psycopg.Error, sa_exc.SQLAlchemyError) as exc:
         raise InvalidInput(
             f"connection must be in a transaction that can go on, got: {reason(exc)}",
             "roll it back, or open another",

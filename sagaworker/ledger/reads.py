@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy import exc as sa_exc
 
 from sagaworker.domain.records import Episode, JournalEntry, SagaRun, StepResult, Timeline
 from sagaworker.domain.status import EpisodeOutcome, RunStatus, StepStatus, WaitingFor
@@ -103,7 +104,7 @@ class Reads:
         try:
             with self._database.engine.connect() as connection:
                 return ask(connection.execution_options(**options))
-        except exc.DBAPIError as exc:
+        except sa_exc.DBAPIError as exc:
             if not exc.connection_invalidated:
                 raise
         with self._database.engine.connect() as connection:
