@@ -248,7 +248,8 @@ class Failed:
 
 def after_execute(row: Row, outcome: Failed, policy: StepPolicy, *, draw: float) -> Retry | Fail:
     """Decide what a failed attempt comes to. Attempts that died with their worker are not counted as tries."""
-    tries = row.attempts - row.recoveries
+    # A worker that dies before it begins another attempt is counted in `recoveries` too, and leaves no further doubt.
+    tries = row.attempts - min(row.recoveries, row.in_doubt)
     if outcome.retryable and tries < policy.retry.max_attempts:
         return Retry(delay=policy.retry.delay(max(tries, 1), draw), error=outcome.error, doubted=not outcome.definite)
     undo_self = not outcome.definite or row.in_doubt > 0

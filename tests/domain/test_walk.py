@@ -128,7 +128,7 @@ def test_a_failed_attempt_is_retried_within_its_policy_or_ends_the_way_forward(r
     decided = walk.after_execute(row, failed, policy, draw=draw)
     if isinstance(decided, walk.Retry):
         assert retryable
-        assert row.attempts - row.recoveries < policy.retry.max_attempts
+        assert row.attempts - min(row.recoveries, row.in_doubt) < policy.retry.max_attempts
         assert decided.doubted is not definite
         assert decided.delay >= 0
     else:
@@ -162,3 +162,11 @@ def test_a_doubted_step_that_opted_out_of_its_undo_is_skipped_and_a_completed_on
     )
     assert walk.next_move(doubted, policy) == walk.RecordUndo(result=StepStatus.SKIPPED)
     assert walk.next_move(completed, policy) == walk.Compensate()
+
+
+def test_a_worker_that_died_before_it_began_anything_grants_a_failed_step_no_further_try():
+    """Found by the model: recoveries 2, of which one met an attempt, and RETRY allows one try."""
+    row = walk.Row(status=StepStatus.RUNNING, attempts=2, in_doubt=1, recoveries=2)
+    raised = walk.Failed(error={}, definite=False, retryable=True)
+    decided = walk.after_execute(row, raised, walk.StepPolicy(name="s"), draw=0.0)
+    assert isinstance(decided, walk.Fail)
