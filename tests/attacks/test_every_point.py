@@ -114,7 +114,7 @@ def test_every_backend_killed_at_every_point_changes_nothing(engine, strike):
 
 def test_a_saga_row_that_somebody_keeps_locked_for_a_while_changes_nothing(engine, strike):
     struck = 0
-    for walk, point, nth in EVENTS:
+    for walk, point, nth in EVENTS[::2]:
         run = engine.start("t", WALKS[walk][0])
         with psycopg.connect(engine.settings.database_url) as locker:
             unlock = threading.Timer(0.15, locker.rollback)
@@ -129,7 +129,7 @@ def test_a_saga_row_that_somebody_keeps_locked_for_a_while_changes_nothing(engin
                 struck += 1
                 unlock.join()
             finish(engine, run, walk)
-    assert struck > 25
+    assert struck > 15
 
 
 def test_a_takeover_at_every_point_fences_the_walker_and_another_goes_on(engine, strike):

@@ -20,10 +20,9 @@ from sagaworker.engine import Engine
 from sagaworker.ledger.outage import OUTAGE
 from sagaworker.runner import ThreadPlace
 from sagaworker.settings import Settings
-from tests.showing import timeline
 from tests.waiting import wait_until
 
-SAGAS, THREADS, SECONDS, SEED = 50, 16, 8.0, 20261121
+SAGAS, THREADS, SECONDS, SEED = 50, 16, 5.0, 20261121
 POLICIES = ("restart", "compensate", "hold")
 JOURNAL: list[tuple[str, str, int, int]] = []
 
@@ -193,15 +192,16 @@ def test_after_a_storm_the_ledger_is_sound_and_agrees_with_the_effects(engines):
 
 
 def check(engine, saga_id):
-    shown = timeline(engine, saga_id)
+    found = engine.timeline(saga_id)
+    shown = "\n".join(map(str, (found.run, *found.steps, *found.journal)))
     effects = [entry for entry in JOURNAL if entry[1] == saga_id]
     entered = Counter((idx, attempt) for what, _, idx, attempt in effects if what in ("execute", "declined"))
     assert max(entered.values(), default=1) == 1, f"an attempt was entered twice {entered}\n{shown}"
     attempts = defaultdict(set)
     for what, _, idx, attempt in effects:
         attempts[what, idx].add(attempt)
-    status = engine.get(saga_id).status
-    for row in engine.list_step_results(saga_id):
+    status = found.run.status
+    for row in found.steps:
         if row.status is StepStatus.COMPLETED:
             assert row.attempts in attempts["execute", row.step_idx], shown
             assert row.output == {f"at_{row.step_idx}": row.attempts}, shown
@@ -211,7 +211,7 @@ def check(engine, saga_id):
         assert row.attempts <= 1 + max(attempts["execute", row.step_idx] | attempts["declined", row.step_idx] | {0}), (
             shown
         )
-    undone = [entry.step_idx for entry in engine.timeline(saga_id).journal if entry.type == "step.compensated"]
+    undone = [entry.step_idx for entry in found.journal if entry.type == "step.compensated"]
     assert undone == sorted(set(undone), reverse=True), shown
     first = {}
     for place, (what, _, idx, _attempt) in enumerate(effects):

@@ -128,7 +128,7 @@ def unexplained(engine):
 def test_whatever_a_worker_leaves_is_taken_over_soundly_and_ends(engine, left, witnessed):
     runs = [
         (*left_behind(engine, left, flags, policy), flags, policy)
-        for flags, policy in itertools.product(FLAGS, POLICIES)
+        for flags, policy in itertools.product(FLAGS[:2] if witnessed else FLAGS, POLICIES)
     ]
     if witnessed:
         engine.take_over_dead(engine.owner)
