@@ -51,7 +51,7 @@ Part = TypeVar("Part")
 
 
 class Engine(OperatorMoves):
-    """Durable sagas over one ledger. Safe between threads; after a fork call `after_fork` before anything else.
+    """Durable sagas over one ledger. Safe between threads, and in a forked child, which is an owner of its own.
 
     >>> engine = Engine.from_env()                                                      # doctest: +SKIP
     >>> run = engine.start("checkout", ["steps.reserve", "steps.charge_card"], inputs={"card": "tok_1"}, key="order-42")
@@ -87,6 +87,7 @@ class Engine(OperatorMoves):
         self._made_here()
 
     def _made_here(self) -> None:
+        self._pid = os.getpid()
         self.owner = str(uuid.uuid4())
         self._heartbeat = Heartbeat(self.ledger)
         self._runner = Runner(self.ledger, self.registry, self._heartbeat, self.settings, self._failpoints)
@@ -153,7 +154,8 @@ class Engine(OperatorMoves):
         if connection is not None:
             joined = join(connection, self.database)
             run = self._stored([request], joined)[0]
-            joined.after_commit(lambda: self.ring(run.id))
+            bells = [_doorbell(run)] if run.status is RunStatus.PENDING else []
+            joined.after_commit(lambda: self.ring_all(bells))
             return run
         self._failpoints.hit("start.before")
         run = self._stored([request], None)[0]
@@ -374,6 +376,8 @@ class Engine(OperatorMoves):
         task_id: str | None = None,
     ) -> EpisodeEnd:
         """Claim and walk one saga: what one doorbell does. Rings when it lets go of a saga that may go on."""
+        if self._pid != os.getpid():
+            self.after_fork()
         claimer = Claimer(owner=self.owner, pid=os.getpid(), task_id=task_id)
         observer = Observer(should_stop=should_stop, entered=entered)
         end = self._runner.run_episode(checked_id(saga_id), claimer, place, observer)

@@ -39,10 +39,11 @@ class Heartbeat:
         with self._lock:
             if self._pid != os.getpid():
                 raise RuntimeError("a heartbeat must be made anew after a fork, got the parent's")
-            self._held[(hold.saga_id, hold.fence)] = hold.lease
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="sagaworker-heartbeat", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="sagaworker-heartbeat", daemon=True)
+                thread.start()  # may be refused; then the next hold tries again
+                self._thread = thread
+            self._held[(hold.saga_id, hold.fence)] = hold.lease
             self._wanted.set()
 
     def remove(self, hold: Hold) -> None:

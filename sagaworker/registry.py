@@ -24,6 +24,7 @@ from sagaworker.errors import InvalidInput, UnknownStep
 from sagaworker.settings import Settings
 
 Member = TypeVar("Member")
+MAX_NAME = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,11 +76,13 @@ class Registry:
         """Dotted names of all modules in the allowed packages that could be steps, sorted. Imports only packages."""
         found: set[str] = set()
         for name in self._settings.step_packages:
-            if importlib.util.find_spec(name) is None:
+            try:
+                package = importlib.import_module(name)
+            except Exception:  # noqa: BLE001, S112 - not there or broken: it has no steps, and the others have theirs
                 continue
-            package = importlib.import_module(name)
-            for module in pkgutil.walk_packages(getattr(package, "__path__", ()), name + "."):
-                if not module.ispkg and not any(word.startswith("_") for word in module.name.split(".")):
+            within = pkgutil.walk_packages(getattr(package, "__path__", ()), name + ".", onerror=lambda _name: None)
+            for module in within:
+                if not module.ispkg and not _is_private(module.name.removeprefix(name)):
                     found.add(module.name)
         return sorted(found)
 
@@ -91,31 +94,52 @@ class Registry:
         """
         packages = self._settings.step_packages
         if not any(name == package or name.startswith(package + ".") for package in packages):
-            raise UnknownStep(f"module {name[:200]!a} must be in an allowed package ({', '.join(packages)}), got another")
+            raise UnknownStep(
+                f"module {name[:200]!a} must be in an allowed package ({', '.join(packages)}), got another"
+            )
         return self._import(name, name)
 
     def _load(self, path: str) -> Step:
         packages = self._settings.step_packages
         module_name, _, attribute = path.partition(":")
-        is_allowed = any(module_name.startswith(package + ".") for package in packages)
-        if not STEP_NAME.fullmatch(path) or not is_allowed or ".__" in path:
+        package = next((package for package in packages if module_name.startswith(package + ".")), None)
+        if not STEP_NAME.fullmatch(path) or package is None:
             raise UnknownStep(
                 f"step {path[:200]!a} must be in an allowed package ({', '.join(packages)}), got another",
                 self._hint(path) or "allow its package with SAGAWORKER_STEP_PACKAGES",
             )
-        owner: object = self._import(module_name, path)
-        if attribute:
-            if not hasattr(owner, attribute):
-                names = [name for name, value in vars(owner).items() if hasattr(value, "execute")]
-                close = difflib.get_close_matches(attribute, names, n=1)
-                raise UnknownStep(
-                    f"step {path!r} must name a class or object of {module_name}, got no {attribute!r} there",
-                    f"did you mean {module_name}:{close[0]}?" if close else "",
-                )
-            owner = getattr(owner, attribute)
-            if isinstance(owner, type):
-                owner = _instance(owner, path)
-        return _step(owner, path, self._settings)
+        if _is_private(path.removeprefix(package)):
+            raise UnknownStep(
+                f"step {path!r} must be a public name of an allowed package, got a word that begins with an underscore"
+            )
+        module = self._import(module_name, path)
+        try:
+            return _step(self._member(module, attribute, path) if attribute else module, path, self._settings)
+        except UnknownStep:
+            raise
+        except Exception as exc:
+            raise UnknownStep(f"step {path!r} must have members that can be read, got {_told(exc)}") from exc
+
+    def _member(self, module: ModuleType, attribute: str, path: str) -> object:
+        """A class or object that belongs to the module; a class is called once."""
+        if not hasattr(module, attribute):
+            names = [name for name, value in vars(module).items() if hasattr(value, "execute")]
+            close = difflib.get_close_matches(attribute, names, n=1)
+            raise UnknownStep(
+                f"step {path!r} must name a class or object of {module.__name__}, got no {attribute!r} there",
+                f"did you mean {module.__name__}:{close[0]}?" if close else "",
+            )
+        owner = getattr(module, attribute)
+        if not isinstance(owner, (type, ModuleType)):
+            return owner
+        # What a module of steps happens to import, psycopg's Connection or subprocess, was never allowed.
+        packages = self._settings.step_packages
+        if isinstance(owner, ModuleType) or not any(f"{owner.__module__}.".startswith(p + ".") for p in packages):
+            raise UnknownStep(
+                f"step {path!r} must be a class or object that is defined in an allowed package"
+                f" ({', '.join(packages)}), got an imported {type(owner).__name__}"
+            )
+        return _instance(owner, path)
 
     def _import(self, module_name: str, path: str) -> ModuleType:
         try:
@@ -126,9 +150,11 @@ class Registry:
                     f"step {path!r} must be a module this process can import, got no module {exc.name!r}",
                     self._hint(path),
                 ) from None
-            raise UnknownStep(f"step {path!r} must be importable, got {type(exc).__name__}: {exc}") from exc
-        except (Exception, SystemExit) as exc:
-            raise UnknownStep(f"step {path!r} must be importable, got {type(exc).__name__}: {exc}") from exc
+            raise UnknownStep(f"step {path!r} must be importable, got {_told(exc)}") from exc
+        except KeyboardInterrupt:
+            raise
+        except BaseException as exc:
+            raise UnknownStep(f"step {path!r} must be importable, got {_told(exc)}") from exc
 
     def _hint(self, path: str) -> str:
         known = self.known()
@@ -141,11 +167,24 @@ class Registry:
         return f"did you mean {full}?"
 
 
+def _is_private(words: str) -> bool:
+    return any(word.startswith("_") for word in words.replace(":", ".").split("."))
+
+
+def _told(exc: BaseException) -> str:
+    """An exception of user code in one printable line of bounded length."""
+    try:
+        text = str(exc)
+    except Exception:  # noqa: BLE001 - user code: __str__ may do anything
+        text = "unprintable"
+    return f"{type(exc).__name__}: {ascii(text[:400])[1:-1]}"
+
+
 def _instance(owner: type, path: str) -> object:
     try:
         return owner()
-    except Exception as exc:
-        raise UnknownStep(f"step {path!r} must be a class without arguments, got {type(exc).__name__}: {exc}") from exc
+    except (Exception, SystemExit) as exc:
+        raise UnknownStep(f"step {path!r} must be a class without arguments, got {_told(exc)}") from exc
 
 
 def _step(owner: object, path: str, settings: Settings) -> Step:
@@ -160,6 +199,8 @@ def _step(owner: object, path: str, settings: Settings) -> Step:
         raise UnknownStep(f"TIMEOUT of step {path!r} must be a number of seconds above 0, got {timeout!r}")
     name = _member(owner, path, "NAME", (str,), path.rpartition(":")[2].rpartition(".")[2])
     in_doubt = _choice(owner, path, "IN_DOUBT", InDoubt, InDoubt.RETRY)
+    if not 1 <= len(name) <= MAX_NAME or not name.isprintable():
+        raise UnknownStep(f"NAME of step {path!r} must be 1 to {MAX_NAME} printable characters, got {name[:80]!a}")
     return Step(
         path=path,
         policy=StepPolicy(

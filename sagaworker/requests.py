@@ -6,7 +6,7 @@ import difflib
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import uuid_utils.compat
 
@@ -34,6 +34,7 @@ OPTIONS = (
     "source_stack",
     "source_env",
 )
+Value = TypeVar("Value", dict[str, Json], list[Json])
 MAX_NAME = 200
 MAX_KEY = 500
 HIGHEST_PRIORITY = 9
@@ -73,7 +74,7 @@ class Requests:
             id=str(uuid_utils.compat.uuid7()),
             kind=_required_text(kind, "kind", MAX_NAME),
             key=_text(key, "key", MAX_KEY),
-            step_modules=[entry.frozen for entry in entries],
+            step_modules=self._limited([entry.frozen for entry in entries], "step list"),
             inputs=checked,
             inputs_hash=canonical_hash(checked),
             actor_id=actor_id,
@@ -82,9 +83,9 @@ class Requests:
             on_compensation_failure=_one_of(given, "on_compensation_failure", ("continue", "halt"), "continue"),
             mode=_one_of(given, "mode", ("live",), "live"),
             trigger_type=_text(given.get("trigger_type"), "trigger_type", MAX_NAME),
-            trigger_ref=_object(given, "trigger_ref"),
+            trigger_ref=self._object(given, "trigger_ref"),
             conversation_id=_text(given.get("conversation_id"), "conversation_id", MAX_NAME),
-            attributes=_object(given, "attributes"),
+            attributes=self._object(given, "attributes"),
             queue=_text(given.get("queue"), "queue", MAX_NAME),
             priority=_integer(given, "priority", 0, HIGHEST_PRIORITY, None),
             source_stack=_stamp(options, "source_stack", self._settings.source_stack),
@@ -94,14 +95,19 @@ class Requests:
         )
 
     def _inputs(self, inputs: Mapping[str, Any] | None) -> dict[str, Json]:
-        checked = checked_object({} if inputs is None else inputs, "inputs")
-        size = len(encoded(checked))
+        return self._limited(checked_object({} if inputs is None else inputs, "inputs"), "inputs")
+
+    def _object(self, given: Mapping[str, Any], name: str) -> dict[str, Json] | None:
+        return self._limited(checked_object(given[name], name), name) if name in given else None
+
+    def _limited(self, value: Value, name: str) -> Value:
+        size = len(encoded(value))
         if size > self._settings.max_context_bytes:
             raise InvalidInput(
-                f"inputs must be at most {self._settings.max_context_bytes} bytes of JSON, got {size}",
+                f"{name} must be at most {self._settings.max_context_bytes} bytes of JSON, got {size}",
                 "store the large value elsewhere and pass a reference to it",
             )
-        return checked
+        return value
 
     def _policy(self, given: Mapping[str, Any], actor_id: str | None) -> str | None:
         """What the run records: an actor's run that was told nothing is left to its definition."""
@@ -165,39 +171,33 @@ def _integer(given: Mapping[str, Any], name: str, least: int, most: int, default
     return value
 
 
-def _object(given: Mapping[str, Any], name: str) -> dict[str, Json] | None:
-    return checked_object(given[name], name) if name in given else None
-
-
 def _stamp(options: Mapping[str, Any], name: str, default: str | None) -> str | None:
     """Start stamps where a run comes from; the caller's word wins, also an explicit None."""
     return _text(options[name], name, MAX_NAME) if name in options else default
 
 
 def _deadline(value: object) -> str | None:
-    """When the run times out, as ISO 8601 text. Durations count from this machine's clock."""
-    match value:
-        case None:
-            return None
-        case bool():
-            instant = None
-        case int() | float():
-            instant = datetime.now(UTC) + timedelta(seconds=value)
-        case timedelta():
-            instant = datetime.now(UTC) + value
-        case datetime():
-            instant = value
-        case str():
-            instant = _parsed_instant(value)
-        case _:
-            instant = None
-    if instant is None or instant.tzinfo is None:
-        raise InvalidInput(f"deadline must be an aware datetime, a timedelta or seconds, got {ascii(value)[:80]}")
-    return instant.isoformat()
-
-
-def _parsed_instant(text: str) -> datetime | None:
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
+    """When the run times out, as ISO 8601 text in UTC. Durations count from this machine's clock."""
+    if value is None:
         return None
+    try:
+        # PostgreSQL knows fewer zones than Python: it gets the instant.
+        return _instant(value).astimezone(UTC).isoformat()
+    except (ValueError, OverflowError):
+        raise InvalidInput(
+            f"deadline must be an aware datetime, a timedelta or seconds, got {ascii(value)[:80]}"
+        ) from None
+
+
+def _instant(value: object) -> datetime:
+    match value:
+        case int() | float() if not isinstance(value, bool):
+            return datetime.now(UTC) + timedelta(seconds=value)
+        case timedelta():
+            return datetime.now(UTC) + value
+        case str():
+            return _instant(datetime.fromisoformat(value))
+        case datetime() if value.tzinfo is not None:
+            return value
+        case _:
+            raise ValueError

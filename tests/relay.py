@@ -52,7 +52,10 @@ class Relay:
             server = socket.create_connection(self._server)
             self._sockets += [client, server]
             dropping = threading.Event()
-            for target, arguments in ((self._questions, (client, server, dropping)), (self._answers, (server, client, dropping))):
+            for target, arguments in (
+                (self._questions, (client, server, dropping)),
+                (self._answers, (server, client, dropping)),
+            ):
                 thread = threading.Thread(target=target, args=arguments, daemon=True)
                 self._threads.append(thread)
                 thread.start()

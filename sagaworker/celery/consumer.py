@@ -40,7 +40,7 @@ class SafeConsumer(Consumer):
 
         A message for each place would otherwise stop the worker without a word.
         """
-        worker = self.controller
+        worker: Any = self.controller
         hand_over = worker._process_task  # noqa: SLF001 - Celery has no public door here
 
         def guarded(request: Any) -> None:
@@ -94,7 +94,7 @@ class SafeConsumer(Consumer):
 
         Such an item was popped already; there is nothing to reject and nobody to give it back to.
         """
-        channel = self.task_consumer.channel
+        channel = vars(self)["task_consumer"].channel  # set by a bootstep, so unknown to type checkers
         lost = (*self._lost_connection(), *self.channel_errors)
         read = getattr(channel, "handlers", {}).get("BRPOP")
         if read is None:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from billiard.process import current_process
 from celery import Celery, bootsteps, signals
 from celery.app.amqp import Queues
-from celery.exceptions import ImproperlyConfigured
+from click import ClickException
 from kombu.entity import Exchange, Queue
 
 from sagaworker.celery import naming, tasks
@@ -46,13 +46,15 @@ class Installation:
 
     def place(self) -> None:
         """Put everything on the app, now and again whenever its configuration is loaded anew."""
-        tasks.register(self._app, self._process)
-        self._app.steps["worker"].add(_surroundings(self._process, self._witness))
-        self._app.on_after_configure.connect(self._configure, weak=False)
-        if self._app.configured:
-            self._configure(self._app)
+        app: Any = self._app  # Celery's attributes are None until it is made, for type checkers
+        tasks.register(app, self._process)
+        app.steps["worker"].add(_surroundings(self._process, self._witness))
+        app.on_after_configure.connect(self._configure, weak=False)
+        if app.configured:
+            self._configure(app)
         signals.worker_process_init.connect(self._child_began, weak=False)
         signals.worker_shutting_down.connect(self._stopping, weak=False)
+        signals.worker_shutdown.connect(self._stopped, weak=False)
         signals.worker_ready.connect(self._ready, weak=False)
 
     def _configure(self, sender: Celery, **_: Any) -> None:
@@ -74,6 +76,10 @@ class Installation:
 
     def _stopping(self, **_: Any) -> None:
         self._process.stop.set()
+
+    def _stopped(self, **_: Any) -> None:
+        """The pool has ended: children that did not go politely are still dealt with before main goes."""
+        self._witness.settle(timeout=2)
 
     def _ready(self, sender: Any, **_: Any) -> None:
         """Look at once for what was left behind, rather than at beat's next tick."""
@@ -168,7 +174,7 @@ def _refuse_green(worker: Any) -> None:
     module = worker.pool_cls.__module__
     ours = {naming.SAGAS, naming.CONTROL} & set(worker.app.amqp.queues.consume_from)
     if ours and any(name in module for name in ("gevent", "eventlet")):
-        raise ImproperlyConfigured(
+        raise ClickException(  # `celery worker` prints it without a traceback
             f"pool of a worker that consumes {' and '.join(sorted(ours))} must be prefork, threads or solo, got {module}\n"
             "a step that computes would stop the heartbeat of all others; start a worker of its own: -P prefork -Q sagas"
         )

@@ -37,12 +37,12 @@ class SagaTask(Task):
 def register(app: Celery, process: Process) -> None:
     """Define the tasks on the app."""
 
-    @app.task(name=naming.RUN_SAGA, base=SagaTask, bind=True)
+    @app.task(name=naming.RUN_SAGA, base=SagaTask, shared=False, bind=True)
     def run_saga(self: Task, saga_id: str) -> str:
         end = process.run_episode(saga_id, task_id=self.request.id, hostname=self.request.hostname)
         return f"{end.outcome}: {end.reason}" if end.reason else end.outcome
 
-    @app.task(name=naming.START_SAGA, base=SagaTask, bind=True, ignore_result=False)
+    @app.task(name=naming.START_SAGA, base=SagaTask, shared=False, bind=True, ignore_result=False)
     def start_saga(
         self: Task,
         kind: str,
@@ -56,19 +56,19 @@ def register(app: Celery, process: Process) -> None:
         key = options.pop("key", None) or f"task:{self.request.id}"
         return process.engine.start(kind, step_modules, inputs=inputs, key=key, **options).id
 
-    @app.task(name=naming.CANCEL_SAGA, base=SagaTask)
+    @app.task(name=naming.CANCEL_SAGA, base=SagaTask, shared=False)
     def cancel_saga(saga_id: str, reason: str | None = None) -> str:
         return process.engine.cancel(saga_id, reason)
 
-    @app.task(name=naming.SWEEP_ORPHANS, base=SagaTask)
+    @app.task(name=naming.SWEEP_ORPHANS, base=SagaTask, shared=False)
     def sweep_orphans() -> dict[str, int]:
         return asdict(process.engine.sweep_tick())
 
-    @app.task(name=naming.RECOVER, base=SagaTask)
+    @app.task(name=naming.RECOVER, base=SagaTask, shared=False)
     def recover() -> dict[str, int]:
         return dict(process.engine.recover().counts)
 
-    @app.task(name=naming.WAKE_DUE, base=SagaTask)
+    @app.task(name=naming.WAKE_DUE, base=SagaTask, shared=False)
     def wake_due() -> int:
         return process.engine.ring_due()
 
@@ -79,23 +79,23 @@ def register(app: Celery, process: Process) -> None:
 def _register_operators(app: Celery, process: Process) -> None:
     """What people do. Each returns the status the move left; a refusal fails the call with its sentence."""
 
-    @app.task(name=naming.HOLD_SAGA, base=SagaTask, ignore_result=False)
+    @app.task(name=naming.HOLD_SAGA, base=SagaTask, shared=False, ignore_result=False)
     def hold_saga(saga_id: str, *, reason: str, who: str = "", seq: int | None = None) -> str:
         return process.engine.hold(saga_id, reason=reason, who=who, seq=seq).status
 
-    @app.task(name=naming.RELEASE_SAGA, base=SagaTask, ignore_result=False)
+    @app.task(name=naming.RELEASE_SAGA, base=SagaTask, shared=False, ignore_result=False)
     def release_saga(saga_id: str, *, reason: str, who: str = "", seq: int | None = None) -> str:
         return process.engine.release(saga_id, reason=reason, who=who, seq=seq).status
 
-    @app.task(name=naming.RETRY_SAGA, base=SagaTask, ignore_result=False)
+    @app.task(name=naming.RETRY_SAGA, base=SagaTask, shared=False, ignore_result=False)
     def retry_saga(saga_id: str, *, reason: str, who: str = "", seq: int | None = None, undo: bool = False) -> str:
         return process.engine.retry(saga_id, reason=reason, who=who, seq=seq, undo=undo).status
 
-    @app.task(name=naming.SKIP_SAGA, base=SagaTask, ignore_result=False)
+    @app.task(name=naming.SKIP_SAGA, base=SagaTask, shared=False, ignore_result=False)
     def skip_saga(saga_id: str, *, reason: str, who: str = "", seq: int | None = None) -> str:
         return process.engine.skip(saga_id, reason=reason, who=who, seq=seq).status
 
-    @app.task(name=naming.RESOLVE_SAGA, base=SagaTask, ignore_result=False)
+    @app.task(name=naming.RESOLVE_SAGA, base=SagaTask, shared=False, ignore_result=False)
     def resolve_saga(saga_id: str, *, happened: bool, reason: str, **options: Any) -> str:
         return process.engine.resolve(saga_id, happened=happened, reason=reason, **options).status
 
@@ -103,19 +103,19 @@ def _register_operators(app: Celery, process: Process) -> None:
 def _register_reads(app: Celery, process: Process) -> None:
     """Reads return JSON: they are of use to clients of an app that has a result backend."""
 
-    @app.task(name=naming.GET_SAGA, base=SagaTask, ignore_result=False)
+    @app.task(name=naming.GET_SAGA, base=SagaTask, shared=False, ignore_result=False)
     def get_saga(saga_id: str) -> Any:
         return _json(process.engine.get(saga_id))
 
-    @app.task(name=naming.EXPLAIN_SAGA, base=SagaTask, ignore_result=False)
+    @app.task(name=naming.EXPLAIN_SAGA, base=SagaTask, shared=False, ignore_result=False)
     def explain_saga(saga_id: str) -> Any:
         return _json(process.engine.explain(saga_id))
 
-    @app.task(name=naming.LIST_SAGAS, base=SagaTask, ignore_result=False)
+    @app.task(name=naming.LIST_SAGAS, base=SagaTask, shared=False, ignore_result=False)
     def list_sagas(**filters: Any) -> Any:
         return [_json(run) for run in process.engine.list(**filters)]
 
-    @app.task(name=naming.LIST_STEP_RESULTS, base=SagaTask, ignore_result=False)
+    @app.task(name=naming.LIST_STEP_RESULTS, base=SagaTask, shared=False, ignore_result=False)
     def list_step_results(saga_id: str) -> Any:
         return [_json(row) for row in process.engine.list_step_results(saga_id)]
 

@@ -56,7 +56,7 @@ def _opened(entry: JournalEntry) -> Iterator[Span]:
         return
     if entry.type == "step.begun" or (entry.type == "saga.claimed" and data.get("begun")):
         yield Span(step_idx=idx, what="execute", begin=at)
-    elif entry.type == "step.completed" and data.get("next") == "running":
+    elif entry.type == "step.completed" and data.get("begun_next"):
         yield Span(step_idx=idx + 1, what="execute", begin=at)
     elif data.get("status") == "compensating" and data.get("waiting_for") is None:
         undone = {

@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib.resources import files
 
 from sagaworker.embedded import Process
 from sagaworker.embedded.folder import port_is_free
@@ -55,7 +56,14 @@ class Stack:
         beat = ("beat", "--loglevel=WARNING", "--pidfile=")
         worker = ("worker", "--loglevel=INFO", f"--concurrency={self.concurrency}", f"--hostname={self.worker_name}")
         # It asks the worker before that one listens, and warns of no answer.
-        flower = ("flower", f"--port={self.flower_port}", "--address=127.0.0.1", "--logging=error")
+        settings = files("sagaworker.flower").joinpath("config.py")
+        flower = (
+            "flower",
+            f"--conf={settings}",
+            f"--port={self.flower_port}",
+            "--address=127.0.0.1",
+            "--logging=error",
+        )
         return [
             Process(name="beat", argv=[*_CELERY, *beat], env=self.env, grace=_STOP),
             Process(name="worker", argv=[*_CELERY, *worker], env=self.env, grace=self.worker_stop),

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from sagaworker.errors import InvalidInput, StepFailed
 
+MOST = 366 * 86_400  # seconds: longer waits are a mistake, and not every one is a time that a database can hold
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
@@ -34,8 +36,8 @@ class RetryPolicy:
             raise InvalidInput(f"max_attempts must be a whole number of at least 1, got {self.max_attempts!r}")
         for name, least in (("base", 0.0), ("factor", 1.0), ("max_delay", 0.0)):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < float("inf"):
-                raise InvalidInput(f"{name} must be a number of at least {least:g}, got {value!r}")
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= MOST:
+                raise InvalidInput(f"{name} must be a number from {least:g} to {MOST}, got {value!r}")
         classes = self.retry_on if isinstance(self.retry_on, (tuple, list)) else (self.retry_on,)
         if not all(isinstance(c, type) and issubclass(c, BaseException) for c in classes):
             raise InvalidInput(f"retry_on must be a tuple of exception classes, got {self.retry_on!r}")
@@ -45,7 +47,7 @@ class RetryPolicy:
         """Whether this exception is one to retry."""
         if isinstance(exception, StepFailed):
             return any(issubclass(c, StepFailed) and isinstance(exception, c) for c in self.retry_on)
-        return isinstance(exception, tuple(self.retry_on))
+        return issubclass(type(exception), tuple(self.retry_on))
 
     def delay(self, attempts: int, draw: float) -> float:
         """Seconds to wait after `attempts` attempts; `draw` in [0, 1) comes from the caller, so this stays pure."""

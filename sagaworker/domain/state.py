@@ -153,6 +153,7 @@ class SagaState:
         subject = f"output of step {self.step_idx} ({self.step_id}) of saga {self.saga_id}"
         if not isinstance(name, str) or not name:
             raise InvalidInput(f"{subject} must have a name that is text, got {name!r}")
+        name = str.__str__(name)  # a subclass may have a hash of its own
         pair = cast("dict[str, Json]", checked_copy({name: value}, subject))
         text = encoded(pair)[1:-1]
         delta_text = {**self._delta_text, name: text}

@@ -19,6 +19,7 @@ Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | 
 
 MAX_DEPTH = 64
 MAX_INT_BITS = 4096
+MAX_SHOWN = 120  # two lines of a terminal
 
 
 def checked_copy(value: object, subject: str, _depth: int = 1) -> Json:  # noqa: C901 - one case for each JSON type
@@ -35,11 +36,13 @@ def checked_copy(value: object, subject: str, _depth: int = 1) -> Json:  # noqa:
             return _text(value, subject)
         case int():
             if value.bit_length() > MAX_INT_BITS:
-                raise InvalidInput(f"{subject} must be an integer of at most {MAX_INT_BITS} bits, got a larger one")
+                raise InvalidInput(
+                    f"{_short(subject)} must be an integer of at most {MAX_INT_BITS} bits, got a larger one"
+                )
             return int(value)
         case float():
             if not math.isfinite(value):
-                raise InvalidInput(f"{subject} must be a finite number, got {float(value)!r}")
+                raise InvalidInput(f"{_short(subject)} must be a finite number, got {float(value)!r}")
             return float(value)
         case Mapping() | list() | tuple() if _depth > MAX_DEPTH:
             raise InvalidInput(f"{_short(subject)} must be nested at most {MAX_DEPTH} levels deep, got more")
@@ -49,10 +52,10 @@ def checked_copy(value: object, subject: str, _depth: int = 1) -> Json:  # noqa:
                 if not isinstance(key, str):
                     raise InvalidInput(f"{_short(subject)} must have text keys, got {_shown(key)}")
                 name = _text(key, f"a key of {_short(subject)}")
-                copy[name] = checked_copy(item, f"{subject}.{name}", _depth + 1)
+                copy[name] = checked_copy(item, _within(subject, f".{name}"), _depth + 1)
             return copy
         case list() | tuple():
-            return [checked_copy(item, f"{subject}[{i}]", _depth + 1) for i, item in enumerate(value)]
+            return [checked_copy(item, _within(subject, f"[{i}]"), _depth + 1) for i, item in enumerate(value)]
         case _:
             raise InvalidInput(
                 f"{_short(subject)} must be JSON (null, boolean, number, text, list, object), got {_shown(value)}",
@@ -117,10 +120,15 @@ def _text(value: str, subject: str) -> str:
     return text
 
 
+def _within(subject: str, place: str) -> str:
+    """The path one level deeper; a path that is too long to be shown grows no more, or it would cost its square."""
+    return subject + place if len(subject) <= MAX_SHOWN else subject
+
+
 def _short(subject: str) -> str:
     """The path, printable and of bounded length: names inside it are the caller's text."""
-    safe = subject.encode("ascii", "backslashreplace").decode().replace("\x00", "\\x00")
-    return safe if len(safe) <= 120 else safe[:117] + "..."  # noqa: PLR2004 - two lines of a terminal
+    safe = subject[: MAX_SHOWN + 1].encode("ascii", "backslashreplace").decode().replace("\x00", "\\x00")
+    return safe if len(safe) <= MAX_SHOWN else safe[: MAX_SHOWN - 3] + "..."
 
 
 def _shown(value: object) -> str:

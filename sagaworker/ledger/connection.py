@@ -8,6 +8,7 @@ transaction.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
@@ -33,6 +34,8 @@ _SESSION = {
     "enable_mergejoin": "off",
     "timezone": "UTC",
 }
+_GENERATION = "sagaworker.generation"
+_GONE = ("08", "57P")  # SQLSTATE: connection exceptions; the server shuts down, crashed, starts
 _KEEPALIVE: dict[str, Any] = {"keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
 
 
@@ -60,7 +63,7 @@ def sql(name: str) -> bytes:
 
 
 class Database:
-    """Connections to one ledger. Safe between threads; after a fork call `forget` in the child before any use."""
+    """Connections to one ledger. Safe between threads, and in a forked child, which leaves its parent's alone."""
 
     def __init__(
         self, database_url: str, *, pool_size: int = 5, cursor_class: type[psycopg.Cursor[Any]] | None = None
@@ -68,7 +71,9 @@ class Database:
         self._url = sqlalchemy_url(database_url)
         # Another cursor only for failpoints: SQLAlchemy's own reads use it too.
         self._cursor_class = {} if cursor_class is None else {"cursor_factory": cursor_class}
-        self.engine = sa.create_engine(
+        self._pid = os.getpid()
+        self._generation = 0
+        self._engine = sa.create_engine(
             self._url,
             isolation_level="AUTOCOMMIT",
             connect_args=connect_arguments() | self._cursor_class,
@@ -76,6 +81,13 @@ class Database:
             max_overflow=-1,
             pool_recycle=1800,
         )
+
+    @property
+    def engine(self) -> sa.Engine:
+        """The engine that owns the pool, for reads."""
+        if self._pid != os.getpid():
+            self.forget()
+        return self._engine
 
     def connect(self, *, connect_timeout: int = 5) -> Connection:
         """A connection of its own, outside the pool: for the heartbeat, and for one incident of the local witness."""
@@ -92,6 +104,10 @@ class Database:
     def checkout(self) -> Iterator[Connection]:
         """A pooled psycopg connection. After any error it is thrown away rather than returned."""
         pooled = self.engine.raw_connection()
+        while pooled.info.setdefault(_GENERATION, self._generation) < self._generation:
+            pooled.invalidate()
+            pooled.close()
+            pooled = self.engine.raw_connection()
         try:
             connection: Connection = pooled.driver_connection  # type: ignore[assignment]  # the pool's type is Any-like
             yield connection
@@ -106,29 +122,43 @@ class Database:
         try:
             with self.checkout() as connection:
                 return execute(connection, name, parameters)
-        except (psycopg.OperationalError, psycopg.InterfaceError):
-            self.engine.dispose()
+        except (psycopg.OperationalError, psycopg.InterfaceError) as exc:
+            self.retire(exc)
             with self.checkout() as connection:
                 return execute(connection, name, parameters)
 
+    def retire(self, error: psycopg.Error) -> None:
+        """Use no connection again that is open now, where this error says that the server may be gone from all of them.
+
+        Each is closed when its turn comes: to dispose of the pool would leave those in use to the garbage collector.
+        """
+        if error.sqlstate is None or error.sqlstate.startswith(_GONE):
+            self._generation += 1
+
     def forget(self) -> None:
         """After a fork: leave the parent's sockets alone and start with an empty pool."""
-        self.engine.dispose(close=False)
+        self._pid = os.getpid()
+        self._engine.dispose(close=False)
 
     def close(self) -> None:
         """Close the idle connections."""
-        self.engine.dispose()
+        self._engine.dispose()
+
+
+def _cursor(connection: Connection) -> psycopg.Cursor[DictRow]:
+    """Not the connection's own kind of cursor: a caller's connection may make any (ClientCursor, RawCursor)."""
+    return psycopg.Cursor(connection, row_factory=dict_row)
 
 
 def execute(connection: Connection, name: str, parameters: dict[str, Any]) -> list[DictRow]:
     """Run one statement file, prepared, and fetch its rows."""
-    with connection.cursor(row_factory=dict_row) as cursor:
+    with _cursor(connection) as cursor:
         return cursor.execute(sql(name), parameters, prepare=True).fetchall()
 
 
 def execute_one(connection: Connection, name: str, parameters: dict[str, Any]) -> DictRow | None:
     """Run one statement file, prepared, and fetch its only row, or None."""
-    with connection.cursor(row_factory=dict_row) as cursor:
+    with _cursor(connection) as cursor:
         return cursor.execute(sql(name), parameters, prepare=True).fetchone()
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
 import sqlalchemy as sa
 from psycopg.pq import TransactionStatus
+from psycopg.rows import tuple_row
 from sqlalchemy import event
-from sqlalchemy.orm import Session
+from sqlalchemy import exc as sa_exc
+from sqlalchemy.orm import Session, scoped_session
 
 from sagaworker.errors import InvalidInput
 from sagaworker.ledger.connection import Database
+from sagaworker.ledger.outage import reason
 
 # Which cluster and database a connection reaches, without any privilege.
 _PLACE = """
@@ -21,8 +24,15 @@ _PLACE = """
     FROM pg_database AS d
     WHERE d.datname = current_database()
 """
-_PENDING = "sagaworker.pending"
-_COMMITTED = "sagaworker.committed"
+_WAITING = "sagaworker.waiting"
+
+
+@dataclass(slots=True)
+class _Bells:
+    """What is to be called once a connection's transaction has committed; each with the savepoint it was asked for in."""
+
+    pending: list[tuple[Callable[[], None], sa.NestedTransaction | None]] = field(default_factory=list)
+    committed: list[Callable[[], None]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,33 +40,51 @@ class Joined:
     """One caller's open transaction. `driver` is what the moves run on; it is never committed or closed here."""
 
     driver: psycopg.Connection[Any]
-    given: sa.Connection | Session | psycopg.Connection[Any]
+    connection: sa.Connection | None
 
     def after_commit(self, call: Callable[[], None]) -> None:
-        """Call once the caller has committed; never if it rolls back. A bare psycopg connection tells nobody."""
-        match self.given:
-            case Session():
-                _after_session_commit(self.given, call)
-            case sa.Connection():
-                _after_connection_commit(self.given, call)
-            case _:
-                pass
+        """Call once the caller has committed; never if it rolls back. A bare psycopg connection tells nobody.
+
+        `call` must not raise: SQLAlchemy would raise it from the caller's commit, which has happened by then.
+        """
+        if self.connection is not None:
+            _after_connection_commit(self.connection, call)
 
 
 def join(connection: object, database: Database) -> Joined:
-    """Accept a caller's SQLAlchemy Connection or Session or psycopg 3 connection.
+    """Accept a caller's SQLAlchemy Connection, Session or scoped_session, or psycopg 3 connection.
 
     Raises:
-        InvalidInput: something else, a connection in autocommit (each statement would commit by itself), or one to
-            another database than the ledger's.
+        InvalidInput: something else, a connection in autocommit (each statement would commit by itself), one to another
+            database than the ledger's, or one that can run no statement: closed, not begun, its transaction failed.
     """
-    match connection:
-        case Session():
-            driver = _begun(connection.connection()).connection.driver_connection
-        case sa.Connection():
-            driver = _begun(connection).connection.driver_connection
-        case _:
-            driver = connection
+    try:
+        joined = _joined(connection)
+        place = _place(joined.driver)
+    except (psycopg.Error, sa_exc.SQLAlchemyError) as exc:
+        raise InvalidInput(
+            f"connection must be in a transaction that can go on, got: {reason(exc)}",
+            "roll it back, or open another",
+        ) from exc
+    if place != _ledgers_place(database):
+        info = joined.driver.info
+        raise InvalidInput(
+            f"connection must reach the ledger's database, got {info.dbname!r} on {info.host!r}",
+            "a saga can join only a transaction of the database it is stored in",
+        )
+    return joined
+
+
+def _joined(connection: object) -> Joined:
+    # A session's bell follows the connection beneath it: the session tells of each savepoint's end as of a commit, and
+    # of a commit that is only part of a transaction that somebody else has begun.
+    known = connection.connection() if isinstance(connection, (Session, scoped_session)) else connection
+    if isinstance(known, sa.Connection):
+        # SQLAlchemy commits only what it knows to have begun, and it does not see what runs on the driver's connection.
+        known.execute(sa.text("SELECT 1"))
+        driver: object = known.connection.driver_connection
+    else:
+        driver = known
     if not isinstance(driver, psycopg.Connection):
         raise InvalidInput(
             f"connection must be a SQLAlchemy Connection or Session over psycopg 3, or a psycopg 3 connection, got a"
@@ -64,67 +92,61 @@ def join(connection: object, database: Database) -> Joined:
         )
     if driver.autocommit and driver.info.transaction_status is TransactionStatus.IDLE:
         raise InvalidInput("connection must be in a transaction, got one in autocommit", "open a transaction first")
-    if _place(driver) != _ledgers_place(database):
-        raise InvalidInput(
-            f"connection must reach the ledger's database, got {driver.info.dbname!r} on {driver.info.host!r}",
-            "a saga can join only a transaction of the database it is stored in",
-        )
-    return Joined(driver, connection)  # type: ignore[arg-type]  # one of the three, as the match found
-
-
-def _begun(connection: sa.Connection) -> sa.Connection:
-    """SQLAlchemy commits only what it knows to have begun, and it does not see what runs on the driver's connection."""
-    connection.execute(sa.text("SELECT 1"))
-    return connection
+    return Joined(driver, known if isinstance(known, sa.Connection) else None)
 
 
 def _place(driver: psycopg.Connection[Any]) -> tuple[Any, ...] | None:
-    with driver.cursor() as cursor:
+    with psycopg.Cursor(driver, row_factory=tuple_row) as cursor:
         return cursor.execute(_PLACE).fetchone()
 
 
 def _ledgers_place(database: Database) -> tuple[Any, ...] | None:
-    with database.checkout() as own, own.cursor() as cursor:
-        return cursor.execute(_PLACE).fetchone()
-
-
-def _after_session_commit(session: Session, call: Callable[[], None]) -> None:
-    waiting: list[Callable[[], None]] = [call]
-
-    def committed(_session: Session) -> None:
-        while waiting:
-            waiting.pop()()
-
-    def rolled_back(_session: Session) -> None:
-        waiting.clear()
-
-    event.listen(session, "after_commit", committed, once=True)
-    event.listen(session, "after_rollback", rolled_back, once=True)
+    with database.checkout() as own:
+        return _place(own)
 
 
 def _after_connection_commit(connection: sa.Connection, call: Callable[[], None]) -> None:
     """SQLAlchemy tells of a Connection's commit before it happens, so the call waits until the connection is returned."""
     info = connection.info
-    if _PENDING not in info:
-        info[_PENDING], info[_COMMITTED] = [], []
-        event.listen(connection, "commit", _note_commit)
-        event.listen(connection, "rollback", _note_rollback)
+    if _WAITING not in info:
+        info[_WAITING] = _Bells()
+        event.listen(connection, "commit", _committed)
+        event.listen(connection, "commit_twophase", _committed)
+        event.listen(connection, "rollback", _rolled_back)
+        event.listen(connection, "rollback_twophase", _rolled_back)
+        event.listen(connection, "rollback_savepoint", _savepoint_rolled_back)
         event.listen(connection.engine.pool, "checkin", _on_checkin)
-    info[_PENDING].append(call)
+    info[_WAITING].pending.append((call, connection.get_nested_transaction()))
 
 
-def _note_commit(connection: sa.Connection) -> None:
-    connection.info[_COMMITTED].extend(connection.info[_PENDING])
-    connection.info[_PENDING].clear()
+def _bells(connection: sa.Connection) -> _Bells:
+    """The same Connection may go on after its bells were rung."""
+    bells: _Bells = connection.info.setdefault(_WAITING, _Bells())
+    return bells
 
 
-def _note_rollback(connection: sa.Connection) -> None:
-    connection.info[_PENDING].clear()
+def _committed(connection: sa.Connection, *_: object) -> None:
+    bells = _bells(connection)
+    bells.committed += [call for call, _ in bells.pending]
+    bells.pending.clear()
+
+
+def _rolled_back(connection: sa.Connection, *_: object) -> None:
+    _bells(connection).pending.clear()
+
+
+def _savepoint_rolled_back(connection: sa.Connection, *_: object) -> None:
+    """Forget what was asked for inside it, and inside released ones, which may have been parts of it."""
+    bells = _bells(connection)
+    current = connection.get_nested_transaction()
+    bells.pending = [
+        (call, savepoint)
+        for call, savepoint in bells.pending
+        if savepoint is None or (savepoint is not current and savepoint.is_active)
+    ]
 
 
 def _on_checkin(_driver: object, record: Any) -> None:
-    calls = record.info.get(_COMMITTED, [])
-    while calls:
-        calls.pop()()
-    record.info.pop(_PENDING, None)
-    record.info.pop(_COMMITTED, None)
+    bells: _Bells | None = record.info.pop(_WAITING, None)
+    for call in bells.committed if bells is not None else ():
+        call()

@@ -11,7 +11,8 @@ from psycopg.rows import TupleRow, tuple_row
 from sagaworker.ledger.connection import Database, sql
 
 # What a statement raises when its fate, or the server's, is unknown; anything else is a fault of ours and propagates.
-UNKNOWN = (psycopg.OperationalError, psycopg.InterfaceError)
+# InternalError: a server that has become a read-only standby, a transaction that it ended while this process was paused.
+UNKNOWN = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
 
 
 _COLUMNS: dict[str, tuple[str, ...]] = {}
@@ -48,7 +49,7 @@ class Line:
             return self.one(name, parameters)
         except UNKNOWN as exc:
             self.lost(exc)
-            self._database.engine.dispose()
+            self._database.retire(exc)
             return self.one(name, parameters)
 
     def locked(self, name: str, parameters: dict[str, Any]) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -23,6 +24,8 @@ from sagaworker.ledger.lease import Lease
 from sagaworker.ledger.line import UNKNOWN, Line
 from sagaworker.ledger.reads import run_of
 from sagaworker.ledger.stepping import StepTransaction
+
+RESEND_AFTER = 0.05  # seconds between two tries while the database is away
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,15 +181,7 @@ class Ledger:
             "grace": self.periods.grace,
             "doubts": doubts,
         }
-        row = None
-        is_known = False
-        while not is_known and not lease.is_lost:
-            try:
-                row = line.one("claim", parameters)
-                is_known = True
-            except UNKNOWN as exc:
-                line.lost(exc)
-                row, is_known = self._landed_claim(seen, claimer)
+        row = self._claimed(parameters, seen, claimer, line, lease)
         if row is None or lease.is_lost:
             return None
         return Hold(
@@ -198,6 +193,29 @@ class Ledger:
             lease=lease,
             periods=self.periods,
         )
+
+    def _claimed(
+        self, parameters: dict[str, Any], seen: SagaRun, claimer: Claimer, line: Line, lease: Lease
+    ) -> dict[str, Any] | None:
+        """The row of the claim; tries on through an outage, for no longer than the lease would be."""
+        is_resend = False
+        while True:
+            try:
+                row = line.one("claim", parameters)
+                # No row back from a resend may mean that the first send has landed meanwhile.
+                return row if row is not None or not is_resend else self._landed_claim(seen, claimer)[0]
+            except UNKNOWN as exc:
+                line.lost(exc)
+                is_resend = True
+                if lease.is_lost:
+                    raise
+            try:
+                row, is_known = self._landed_claim(seen, claimer)
+            except UNKNOWN:
+                time.sleep(RESEND_AFTER)
+                continue
+            if is_known:
+                return row
 
     def _landed_claim(self, seen: SagaRun, claimer: Claimer) -> tuple[DictRow | None, bool]:
         """After a lost line: (row, True) where the claim landed, (None, True) where another did, (None, False) neither."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy import exc as sa_exc
 
 from sagaworker.domain.records import Episode, JournalEntry, SagaRun, StepResult, Timeline
 from sagaworker.domain.status import EpisodeOutcome, RunStatus, StepStatus, WaitingFor
@@ -14,6 +15,7 @@ from sagaworker.ledger.connection import Database, sql
 from sagaworker.ledger.line import Line
 from sagaworker.ledger.schema import episodes, saga_events, saga_runs, saga_step_results
 
+Answer = TypeVar("Answer")
 _RUN = [saga_runs.c[name] for name in SagaRun.__slots__]
 _STEP = [saga_step_results.c[name] for name in StepResult.__slots__]
 _EVENT = [saga_events.c[name] for name in JournalEntry.__slots__]
@@ -25,7 +27,6 @@ class Reads:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._engine = database.engine
 
     def run(self, saga_id: str) -> SagaRun | None:
         """One run; while it is active its context is folded from the outputs on record a moment later."""
@@ -40,8 +41,9 @@ class Reads:
     def runs_by_id(self, saga_ids: Sequence[str]) -> dict[str, SagaRun]:
         """Several runs, without their contexts."""
         query = sa.select(*_RUN).where(saga_runs.c.id == sa.any_(sa.cast(list(saga_ids), sa.ARRAY(sa.UUID(False)))))
-        with self._engine.connect() as connection:
-            return {run.id: run for run in map(_bare_run, connection.execute(query).mappings())}
+        return self._asked(
+            lambda connection: {run.id: run for run in map(_bare_run, connection.execute(query).mappings())}
+        )
 
     def runs(  # noqa: PLR0913 - one parameter for each filter
         self,
@@ -71,34 +73,42 @@ class Reads:
         if exclude_archived:
             query = query.where(saga_runs.c.archived_at.is_(None))
         order = saga_runs.c.id.desc() if descending else saga_runs.c.id.asc()
-        with self._engine.connect() as connection:
-            rows = connection.execute(query.order_by(order).limit(limit).offset(offset)).mappings()
-            return [_bare_run(row) for row in rows]
+        page = query.order_by(order).limit(limit).offset(offset)
+        return self._asked(lambda connection: [_bare_run(row) for row in connection.execute(page).mappings()])
 
     def step_results(self, saga_id: str) -> list[StepResult]:
         """The ledger rows of one saga in order."""
-        with self._engine.connect() as connection:
-            return self._steps(connection, saga_id)
+        return self._asked(lambda connection: self._steps(connection, saga_id))
 
     def timeline(self, saga_id: str) -> Timeline | None:
         """Run, steps, episodes and journal, in one snapshot."""
-        with self._snapshot() as connection:
-            row = connection.exec_driver_sql(sql("load").decode(), {"saga_id": saga_id}).mappings().one_or_none()
-            if row is None:
-                return None
-            journal = sa.select(*_EVENT).where(saga_events.c.saga_id == saga_id).order_by(saga_events.c.seq)
-            held = sa.select(*_EPISODE).where(episodes.c.saga_id == saga_id).order_by(episodes.c.fence)
-            steps = tuple(self._steps(connection, saga_id))
-            context = row["context"] if row["completed_at"] else _folded(step.output or {} for step in steps)
-            return Timeline(
-                run=run_of({**row, "context": context}),
-                steps=steps,
-                episodes=tuple(_episode(row) for row in connection.execute(held).mappings()),
-                journal=tuple(JournalEntry(**row) for row in connection.execute(journal).mappings()),
-            )
+        return self._asked(lambda connection: self._timeline(connection, saga_id), isolation_level="REPEATABLE READ")
 
-    def _snapshot(self) -> sa.Connection:
-        return self._engine.connect().execution_options(isolation_level="REPEATABLE READ")
+    def _timeline(self, connection: sa.Connection, saga_id: str) -> Timeline | None:
+        row = connection.exec_driver_sql(sql("load").decode(), {"saga_id": saga_id}).mappings().one_or_none()
+        if row is None:
+            return None
+        journal = sa.select(*_EVENT).where(saga_events.c.saga_id == saga_id).order_by(saga_events.c.seq)
+        held = sa.select(*_EPISODE).where(episodes.c.saga_id == saga_id).order_by(episodes.c.fence)
+        steps = tuple(self._steps(connection, saga_id))
+        context = row["context"] if row["completed_at"] else _folded(step.output or {} for step in steps)
+        return Timeline(
+            run=run_of({**row, "context": context}),
+            steps=steps,
+            episodes=tuple(_episode(row) for row in connection.execute(held).mappings()),
+            journal=tuple(JournalEntry(**row) for row in connection.execute(journal).mappings()),
+        )
+
+    def _asked(self, ask: Callable[[sa.Connection], Answer], **options: Any) -> Answer:
+        """Ask; once more where a pooled connection had died since its last use, and all older ones with it."""
+        try:
+            with self._database.engine.connect() as connection:
+                return ask(connection.execution_options(**options))
+        except sa_exc.DBAPIError as exc:
+            if not exc.connection_invalidated:
+                raise
+        with self._database.engine.connect() as connection:
+            return ask(connection.execution_options(**options))
 
     @staticmethod
     def _steps(connection: sa.Connection, saga_id: str) -> list[StepResult]:

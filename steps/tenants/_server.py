@@ -226,9 +226,13 @@ class Server:
         where += " AND backend_type IN ('client backend', 'walsender')"
         values = {"role": role, "database": database, "wait": _END_SECONDS * 1000}
         self.connection.execute(
-            "SELECT pg_terminate_backend(pid, %(wait)s) FROM pg_stat_activity WHERE " + where, values
+            "SELECT pg_terminate_backend(pid, %(wait)s) FROM pg_stat_activity WHERE " + where,  # noqa: S608 - ours
+            values,
         )
-        left = self.connection.execute("SELECT count(*) FROM pg_stat_activity WHERE " + where, values).fetchone()
+        left = self.connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE " + where,  # noqa: S608 - ours
+            values,
+        ).fetchone()
         if left and left[0]:
             raise TimeoutError(
                 f"sessions of tenant {self.tenant.tenant} must end within {_END_SECONDS} s, got {left[0]} still open"

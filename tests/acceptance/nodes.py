@@ -118,6 +118,8 @@ class WorkerContainer(ProcessContainer):
         name = f"{self.worker_name()}@{self.id[:12]}"
         start = [sys.executable, "-m", "celery", "-A", app, "worker", "-n", name, "-l", "INFO"]
         self._command = [*start, "--without-mingle", "--without-gossip", *options]
+        if "WARNING" in options:
+            self.ready_prompt = None  # it does not say so
 
     def version(self) -> str:
         import celery

@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 
 from sagaworker.engine import Engine
+from sagaworker.registry import Registry
+from sagaworker.requests import Requests
 from sagaworker.settings import Settings
 from tests.attacks import odd_steps
 
@@ -17,6 +19,13 @@ def settings(database_url):
         sweep_interval=0.2,
         step_grace=0.2,
     )
+
+
+@pytest.fixture
+def requests():
+    """What `start` refuses, it refuses here, before it stores anything."""
+    settings = Settings.from_env({}, step_packages=("steps", "tests.attacks"))
+    return Requests(settings, Registry(settings))
 
 
 @pytest.fixture

@@ -34,6 +34,13 @@ class Calls(Works):
         return state if found is None else found
 
 
+class Declines(Works):
+    TOMBSTONE = True
+
+    def execute(self, state):
+        raise StepFailed("declined")
+
+
 class DeclinedWithoutDetails(StepFailed):
     """A subclass that never calls StepFailed.__init__, as people write them."""
 

@@ -13,12 +13,13 @@ from tests.showing import timeline
 S = "tests.attacks.odd_steps:"
 
 
-@pytest.mark.parametrize("place", [HostPlace, ThreadPlace])
 @pytest.mark.parametrize("odd", odd_steps.ODD)
-def test_however_a_step_raises_its_failure_is_on_record_and_undone(engine, odd, place):
-    run = engine.start("t", [S + "Works", S + "Odd"], inputs={"odd": odd})
-    end = engine.run_episode(run.id, place=place())
-    assert end.outcome == "rolled_back", timeline(engine, run.id)
+def test_however_a_step_raises_its_failure_is_on_record_and_undone(engine, odd):
+    for place in (ThreadPlace(), HostPlace()):
+        odd_steps.EFFECTS.clear()
+        run = engine.start("t", [S + "Works", S + "Odd"], inputs={"odd": odd})
+        end = engine.run_episode(run.id, place=place)
+        assert end.outcome == "rolled_back", timeline(engine, run.id)
     row = engine.list_step_results(run.id)[1]
     is_definite = odd_steps.ODD[odd][1]
     assert row.status is (StepStatus.FAILED if is_definite else StepStatus.COMPENSATED)

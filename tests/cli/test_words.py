@@ -90,7 +90,7 @@ def test_spans_follow_a_saga_whose_worker_died_and_that_was_undone() -> None:
     journal = [
         entry(1, "saga.started", None, status="pending"),
         entry(2, "saga.claimed", 0, status="running", begun=True),
-        entry(3, "step.completed", 0, status="running", next="running"),
+        entry(3, "step.completed", 0, status="running", begun_next=True),
         entry(4, "saga.taken_over", 1, status="running", outcome="died"),
         entry(5, "saga.claimed", 1, status="running", begun=False),
         entry(6, "step.begun", 1, status="running"),

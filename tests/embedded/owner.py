@@ -36,7 +36,7 @@ def main(folder: Path) -> None:
         assert services.postgres is not None
         assert services.valkey is not None
         told = {"env": services.env, "uid": os.getuid(), "pids": [services.postgres.pid, services.valkey.pid]}
-        print(json.dumps(told), flush=True)  # noqa: T201 - to the test
+        print(json.dumps(told), flush=True)
         sys.stdin.read()
 
 

@@ -13,7 +13,7 @@ _seen: set[str] = set()
 
 
 @pytest.mark.parametrize("_round", range(3))
-def test_each_test_has_a_migrated_database_of_its_own(database_url: str, _round: int) -> None:  # noqa: PT019
+def test_each_test_has_a_migrated_database_of_its_own(database_url: str, _round: int) -> None:
     assert database_url not in _seen
     _seen.add(database_url)
     with psycopg.connect(database_url) as connection:
@@ -28,7 +28,7 @@ def test_an_empty_database_has_no_table(empty_database_url: str) -> None:
 
 
 @pytest.mark.parametrize("_round", range(3))
-def test_each_test_has_an_empty_broker_of_its_own(broker_url: str, _round: int) -> None:  # noqa: PT019
+def test_each_test_has_an_empty_broker_of_its_own(broker_url: str, _round: int) -> None:
     assert broker_url not in _seen
     _seen.add(broker_url)
     with redis.Redis.from_url(broker_url) as broker:

@@ -111,7 +111,7 @@ def _chosen(options: argparse.Namespace) -> list[cases.Case]:
     if options.sample:
         return cases.sample(options.seed, of_singles=options.sample // 3, of_pairs=options.sample - options.sample // 3)
     part, _, of = options.part.partition("/")
-    whole = [*cases.singles(), *cases.pairs()]
+    whole = [*cases.singles(), *(() if options.singles else cases.pairs())]
     return whole[int(part) - 1 :: int(of)]
 
 
@@ -122,6 +122,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--sample", type=int, help="this many cases, chosen by --seed")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--part", default="1/1", help="each n-th case of all, as in 3/8")
+    parser.add_argument("--singles", action="store_true", help="single faults only")
     parser.add_argument("--only", help="one fault, such as advance.after@1=drop")
     parser.add_argument("--times", type=int, default=1, help="with --only")
     parser.add_argument("--busy", type=int, default=1, help="with --only: the step that visits every point")

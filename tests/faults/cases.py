@@ -12,6 +12,7 @@ ENDINGS = ("completes", "fails", "cancelled")
 STEPS = 4
 ANYWHERE = ("start", "take_over", "wake", "cancel", "witness")  # moves that belong to no step
 BACKWARD = ("fail", "compensate", "compensated", "park")
+FORWARD = ("advance", "execute")
 AFTER_DEATH = ("take_over", "witness", "park")  # an undo parks only for the quarantine that an unseen death leaves
 
 
@@ -38,7 +39,7 @@ def singles() -> Iterator[Case]:
         positions = (None,) if name in ANYWHERE else (0, 1, STEPS - 1)
         for position in positions:
             place = point if position is None else f"{point}@{position}"
-            for ending in _endings([name]):
+            for ending in ("completes",) if name in FORWARD else _endings([name]):
                 busy = STEPS - 1 if name in ("compensate", "compensated") else 1 if position is None else position
                 yield _case(number, (f"{place}={action}",), busy, ending)
                 number += 1

@@ -20,9 +20,9 @@ class Wobble(Exception):
 
 class Acts:
     NAME = "acts"
-    TIMEOUT = 2.5
+    TIMEOUT = 4
     TOMBSTONE = False
-    RETRY = RetryPolicy(max_attempts=3, base=0.02, factor=15, jitter=False, retry_on=(Wobble, StepFailed))
+    RETRY = RetryPolicy(max_attempts=4, base=0.02, factor=5, jitter=False, retry_on=(Wobble, StepFailed))
     COMPENSATE_RETRY = RetryPolicy(max_attempts=6, base=0.02, factor=1, jitter=False)
 
     def execute(self, state: SagaState) -> SagaState:
@@ -38,10 +38,12 @@ class Acts:
 
     def _is_busy(self, state: SagaState) -> None:
         if state.attempt == 1:
-            STOP.set()
             raise StepFailed("tried again at once")
         if state.attempt == 2:
-            raise Wobble
+            STOP.set()
+            raise StepFailed("tried again elsewhere")
+        if state.attempt == 3:
+            raise Wobble  # tried again so late that it parks
         if state.get_input("ending") == "cancelled":
             answer = ENGINE[0].cancel(state.saga_id)
             if answer != "not_active":

@@ -111,6 +111,11 @@ class TooLarge(Works):
         return state.put_output("big", "x" * 2_000_000)
 
 
+class Wordy(Works):
+    def execute(self, state):
+        return state.put_output(f"wordy_{state.step_idx}", "x" * 60)
+
+
 class Async(Works):
     async def execute(self, state):
         return state.put_output("async", True)

@@ -268,8 +268,8 @@ def test_a_thousand_steps_of_one_saga_are_walked(engine):
 def test_the_context_limit_holds_over_all_steps(engine, settings):
     from sagaworker.engine import Engine
 
-    with Engine(settings.replace(max_context_bytes=100)) as small:
-        run = small.start("test", [S + "Works"] * 20)
+    with Engine(settings.replace(max_context_bytes=1000)) as small:
+        run = small.start("test", [S + "Wordy"] * 20)
         assert small.run(run.id).status is RunStatus.ROLLED_BACK
 
 

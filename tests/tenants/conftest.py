@@ -69,6 +69,6 @@ def target(target_server: Target) -> Iterator[Target]:
 
 
 @pytest.fixture(scope="session")
-def deadly(target_server: Target) -> Iterator[Killer]:  # noqa: ARG001 - the child inherits its environment
+def deadly(target_server: Target) -> Iterator[Killer]:
     with killer() as process:
         yield process

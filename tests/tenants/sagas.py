@@ -105,7 +105,7 @@ def _schemas(admin: psycopg.Connection[Any], database: str) -> list[tuple[Any, .
         ).fetchall()
 
 
-def _bare(name: str, login: bool, password: bool, comment: str | None) -> tuple[Any, ...]:  # noqa: FBT001 - a row
+def _bare(name: str, login: bool, password: bool, comment: str | None) -> tuple[Any, ...]:
     mark = Mark.parse(comment, name.removeprefix("tenant_"))
     if mark is None:
         return name, login, password, comment

@@ -23,7 +23,7 @@ CREATE_ROLE, VERIFY_LOGIN = PROVISION[0], PROVISION[3]
 
 def told(act: Callable[..., object], *arguments: object) -> str:
     """All that an exception would bring into a ledger or a log, its causes and contexts included."""
-    with pytest.raises(Exception) as raised:  # noqa: PT011 - whatever it is, it must be clean
+    with pytest.raises(Exception) as raised:
         act(*arguments)
     texts = traceback.format_exception(raised.value)
     seen: BaseException | None = raised.value

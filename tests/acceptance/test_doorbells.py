@@ -1,0 +1,108 @@
+"""Ringing: fast when many, and never longer than about a second when the broker is down or silent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+import redis
+
+from sagaworker.domain.records import Doorbell
+from sagaworker.doorbell import Doorbells
+from sagaworker.embedded import EmbeddedValkey
+from sagaworker.errors import InvalidSetting
+from sagaworker.settings import Settings
+
+BELLS = [Doorbell(saga_id=f"{number:032d}", kind="bulk", key=str(number), step_count=3) for number in range(5000)]
+
+
+@pytest.fixture
+def own_valkey(server_folder):
+    """A broker that a test may stop."""
+    server = EmbeddedValkey(server_folder / "stopped", durable=False)
+    server.start()
+    yield server
+    server.stop()
+
+
+def ringer(url):
+    return Doorbells.from_settings(Settings(broker_url=url))
+
+
+def length(url, queue="sagas"):
+    with redis.Redis.from_url(url) as client:
+        return client.llen(queue)
+
+
+def test_five_thousand_doorbells_are_rung_within_a_second_or_so(broker_url):
+    bells = ringer(broker_url)
+    bells.ring(BELLS[:1])
+    began = time.monotonic()
+    bells.ring(BELLS)
+    took = time.monotonic() - began
+    assert length(broker_url) == len(BELLS) + 1
+    assert took < 2.5, took  # a second or less on a machine of its own
+
+
+def test_a_doorbell_goes_to_the_queue_its_saga_names(broker_url):
+    ringer(broker_url).ring([Doorbell(saga_id="x", kind="k", queue="billing")])
+    assert (length(broker_url, "billing"), length(broker_url)) == (1, 0)
+
+
+def test_a_broker_that_is_down_is_found_out_at_once(own_valkey):
+    bells = ringer(own_valkey.url)
+    bells.ring(BELLS[:1])
+    own_valkey.stop()
+    for some in (BELLS[:1], BELLS[:100]):
+        began = time.monotonic()
+        with pytest.raises(Exception, match=r"refused|closed"):
+            bells.ring(some)
+        assert time.monotonic() - began < 1.0
+    own_valkey.start()
+
+
+def test_a_broker_that_does_not_answer_costs_about_a_second(own_valkey):
+    bells = ringer(own_valkey.url)
+    bells.ring(BELLS[:1])
+    with redis.Redis.from_url(own_valkey.url) as client:
+        pid = client.info("server")["process_id"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        for ringing in (bells, ringer(own_valkey.url)):
+            began = time.monotonic()
+            with pytest.raises(Exception, match=r"[Tt]imeout|delivery is uncertain"):
+                ringing.ring(BELLS[:10])
+            assert time.monotonic() - began < 2.0
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    bells.ring(BELLS[:1])
+
+
+def test_a_connection_that_the_broker_closed_meanwhile_is_replaced(broker_url):
+    bells = ringer(broker_url)
+    bells.ring(BELLS[:1])
+    with redis.Redis.from_url(broker_url) as client:
+        client.client_kill_filter(_type="normal", skipme=True)
+    bells.ring(BELLS[:1])
+    assert length(broker_url) == 2
+
+
+def test_a_forked_child_rings_on_a_connection_of_its_own(broker_url):
+    bells = ringer(broker_url)
+    bells.ring(BELLS[:1])
+    pid = os.fork()
+    if pid == 0:
+        try:
+            bells.ring(BELLS[:2])
+        finally:
+            os._exit(0)
+    bells.ring(BELLS[:3])
+    os.waitpid(pid, 0)
+    assert length(broker_url) == 6
+
+
+def test_no_broker_is_said_plainly():
+    with pytest.raises(InvalidSetting, match="SAGAWORKER_BROKER_URL must be set"):
+        Doorbells.from_settings(Settings())

@@ -1,0 +1,96 @@
+"""What Flower shows, asked through its HTTP API."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+import urllib.request
+
+import pytest
+
+from tests.acceptance.nodes import ProcessContainer
+from tests.acceptance.stage import ACTS, FAILS_ONCE
+from tests.waiting import wait_until
+
+
+class Flower(ProcessContainer):
+    kind = "flower"
+
+    def __init__(self, folder, env):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            self.url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        command = [sys.executable, "-m", "celery", "-A", "sagaworker.celery_app", "flower", "--conf=flowerconfig.py"]
+        port = f"--port={self.url.rpartition(':')[2]}"
+        super().__init__(folder, [*command, port], {**env, "FLOWER_UNAUTHENTICATED_API": "true"})
+
+    def _is_ready(self):
+        super()._is_ready()
+        try:
+            # It hears only what happens from now on, so it must have found the worker first.
+            return self.get("/api/workers?refresh=1")
+        except OSError:
+            return False
+
+    def get(self, path):
+        with urllib.request.urlopen(self.url + path, timeout=5) as answer:
+            body = answer.read().decode()
+        return json.loads(body) if path.startswith("/api") else body
+
+    def named(self, start):
+        return [task for task in self.get("/api/tasks").values() if (task["name"] or "").startswith(start)]
+
+
+@pytest.fixture(scope="module")
+def flower(stage):
+    stage.worker()
+    return stage.run(Flower(stage.folder, stage.env))
+
+
+def test_a_saga_is_listed_by_its_name_and_place_and_by_what_it_does(stage, flower):
+    steps = [
+        *[{"step": ACTS, "params": {"undo_seconds": 1}}] * 2,
+        {"step": ACTS, "params": {"seconds": 1.5, "fail": True}},
+    ]
+    run = stage.engine.start("checkout", steps, key="order-42")
+    seen = wait_until(
+        lambda: [task for task in flower.named("checkout[order-42] 3/3") if task["state"] == "EXECUTING"],
+        what="the third step in Flower",
+    )
+    assert seen[0]["name"] == "checkout[order-42] 3/3 Acts"
+    wait_until(
+        lambda: [task for task in flower.named("checkout[order-42] 2/3") if task["state"] == "COMPENSATING"],
+        what="the undo of the second step in Flower",
+    )
+    stage.finished(run.id)
+    done = wait_until(lambda: [one for one in flower.named("checkout[order-42]") if one["state"] == "SUCCESS"])
+    assert done[0]["result"] == "'rolled_back'"
+
+
+def test_a_refused_start_is_a_failure_that_says_why(stage, flower):
+    task_id = stage.send("sagaworker.start_saga", "refused", ["steps.ehco"])
+    task = wait_until(lambda: _of(flower, task_id, "FAILURE"))
+    assert "did you mean steps.echo?" in task["exception"]
+
+
+def test_a_saga_that_waits_for_a_retry_is_not_a_failure(stage, flower):
+    run = stage.engine.start("retried", [FAILS_ONCE], key="r1")
+    stage.finished(run.id)
+    assert wait_until(lambda: flower.named("retried[r1]"))[0]["state"] != "FAILURE"
+
+
+def test_metrics_have_one_label_a_kind_and_not_one_a_saga(stage, flower):
+    for number in range(3):
+        stage.finished(stage.engine.start("metered", ["steps.echo"], key=f"secret-{number}").id)
+    metrics = wait_until(lambda: _if_in('task="metered"', flower.get("/metrics")))
+    assert "secret-" not in metrics
+    assert "order-42" not in metrics
+
+
+def _of(flower, task_id, state):
+    task = flower.get("/api/tasks").get(task_id)
+    return task if task and task["state"] == state else None
+
+
+def _if_in(text, whole):
+    return whole if text in whole else ""

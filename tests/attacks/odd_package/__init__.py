@@ -1,0 +1,1 @@
+"""A package of steps in which not everything can be imported."""

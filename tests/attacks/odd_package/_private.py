@@ -1,0 +1,2 @@
+def execute(state):
+    return state

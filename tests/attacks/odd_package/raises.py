@@ -1,0 +1,1 @@
+raise RuntimeError("at import \x00 \ud800" + "x" * 100000)

@@ -1,0 +1,231 @@
+"""The database goes away, comes back, refuses or hangs: no completed step is lost while the lease lives, and after it
+the saga is taken over and ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import psycopg
+import pytest
+
+from sagaworker import RetryPolicy
+from sagaworker.embedded import EmbeddedPostgres
+from sagaworker.engine import Engine
+from sagaworker.heartbeat import Heartbeat
+from sagaworker.ledger import connection as ledger_connection
+from sagaworker.ledger.migrate import migrate
+from sagaworker.ledger.outage import OUTAGE
+from sagaworker.runner import HostPlace
+from sagaworker.settings import Settings
+from tests.attacks import odd_steps
+from tests.holding import claimed
+from tests.servers import DatabaseServer
+from tests.showing import timeline
+from tests.waiting import wait_until
+
+S = "tests.attacks.odd_steps:"
+
+
+@pytest.fixture(scope="module")
+def postgres(server_folder):
+    """A server that keeps what it committed when it is killed, though not when the machine is."""
+    with EmbeddedPostgres(server_folder / "killed", durable=False) as server:
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            connection.execute("ALTER ROLE ALL SET synchronous_commit = on")
+            connection.execute("CHECKPOINT")
+        yield server
+
+
+@pytest.fixture
+def server_url(postgres):
+    server = DatabaseServer(postgres.url)
+    name = server.create()
+    migrate(server.url_of(name))
+    yield server.url_of(name)
+    server.drop(name)
+
+
+@pytest.fixture
+def engine(server_url, monkeypatch):
+    monkeypatch.setattr(odd_steps.Calls, "TOMBSTONE", True, raising=False)
+    settings = Settings.from_env(
+        {},
+        database_url=server_url,
+        step_packages=("steps", "tests.attacks"),
+        lease=4.0,
+        sweep_interval=0.2,
+        step_grace=0.2,
+    )
+    odd_steps.EFFECTS.clear()
+    with Engine(settings) as engine:
+        yield engine
+        assert engine.audit() == []
+
+
+def hooked(monkeypatch, hook):
+    monkeypatch.setattr(odd_steps.Calls, "hook", staticmethod(hook))
+
+
+def down(postgres, seconds):
+    """Kill the server; it comes back that much later, by itself."""
+    postgres.kill()
+    back = threading.Timer(seconds, postgres.start)
+    back.start()
+    return back
+
+
+def test_a_server_that_is_back_before_the_lease_is_over_costs_nothing(engine, postgres, monkeypatch):
+    back = []
+    hooked(monkeypatch, lambda state: back.append(down(postgres, 0.5)) if state.step_idx == 1 else None)
+    run = engine.start("t", [S + "Calls"] * 3)
+    end = engine.run_episode(run.id, place=HostPlace())
+    back[0].join()
+    assert end.outcome == "completed", timeline(engine, run.id)
+    assert [row.attempts for row in engine.list_step_results(run.id)] == [1, 1, 1]
+    assert len(engine.timeline(run.id).episodes) == 1
+
+
+def test_a_server_that_goes_while_a_retry_waits_costs_nothing(engine, postgres, monkeypatch):
+    back = []
+    monkeypatch.setattr(odd_steps.Calls, "RETRY", RetryPolicy(max_attempts=2, base=0.5, jitter=False), raising=False)
+
+    def hook(state):
+        if state.attempt == 1:
+            threading.Timer(0.2, lambda: back.append(down(postgres, 0.6))).start()
+            raise ConnectionError
+
+    hooked(monkeypatch, hook)
+    run = engine.start("t", [S + "Calls"])
+    end = engine.run_episode(run.id, place=HostPlace())
+    back[0].join()
+    assert end.outcome == "completed", timeline(engine, run.id)
+    assert (engine.list_step_results(run.id)[0].attempts, len(engine.timeline(run.id).episodes)) == (2, 1)
+
+
+def test_a_server_that_goes_during_an_undo_costs_nothing(engine, postgres, monkeypatch):
+    back = []
+    monkeypatch.setattr(
+        odd_steps.Calls, "compensate", lambda _self, state: back.append(down(postgres, 0.5)) if not back else None
+    )
+    run = engine.start("t", [S + "Calls", S + "Calls", "steps.fail"])
+    end = engine.run_episode(run.id, place=HostPlace())
+    back[0].join()
+    assert end.outcome == "rolled_back", timeline(engine, run.id)
+    assert [row.compensation_attempts for row in engine.list_step_results(run.id)] == [1, 1, 0]
+
+
+def test_a_server_that_is_away_for_two_leases_fences_the_walker_and_the_saga_ends(engine, postgres, monkeypatch):
+    back = []
+    monkeypatch.setattr(Heartbeat, "add", lambda *_: None)
+    hooked(monkeypatch, lambda state: back.append(down(postgres, 2.0)) if not back else None)
+    with Engine(engine.settings.replace(lease=1.0)) as short:
+        run = short.start("t", [S + "Calls"] * 2)
+        assert short.run_episode(run.id, place=HostPlace()).outcome == "fenced"
+    back[0].join()
+    assert engine.sweep().restarted == 1
+    assert engine.run(run.id).status == "completed", timeline(engine, run.id)
+    assert engine.list_step_results(run.id)[0].in_doubt == 1
+
+
+def test_every_read_and_move_works_at_once_after_a_restart(engine, postgres):
+    run = engine.start("t", ["steps.echo"])
+    for ask in (
+        lambda: engine.get(run.id),
+        engine.list,
+        lambda: engine.list_step_results(run.id),
+        lambda: engine.timeline(run.id),
+        lambda: engine.start("t", ["steps.echo"]),
+        lambda: engine.cancel(engine.start("t", ["steps.echo"]).id),
+        lambda: engine.run(run.id),
+    ):
+        postgres.kill()
+        postgres.start()
+        ask()
+    assert engine.get(run.id).status == "completed"
+
+
+REFUSALS = {
+    "disk_full": "53100",
+    "out_of_memory": "53200",
+    "query_canceled": "57014",
+    "deadlock_detected": "40P01",
+    "serialization_failure": "40001",
+    "read_only_sql_transaction": "25006",
+    "idle_in_transaction_session_timeout": "25P03",
+    "internal_error": "XX000",
+}
+
+
+@pytest.mark.parametrize("state", REFUSALS)
+def test_a_server_that_refuses_each_write_for_a_while_costs_nothing(engine, monkeypatch, state):
+    with psycopg.connect(engine.settings.database_url, autocommit=True) as connection:
+        connection.execute("CREATE SEQUENCE refused MAXVALUE 1000000")
+        connection.execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            # A sequence counts on where its transaction is rolled back: the first two writes of each kind are refused.
+            f" IF nextval('refused') % 3 <> 0 THEN RAISE SQLSTATE '{REFUSALS[state]}'; END IF; RETURN NEW; END $$"
+        )
+        hooked(monkeypatch, lambda state: (_ for _ in ()).throw(ConnectionError()) if state.attempt == 1 else None)
+        monkeypatch.setattr(odd_steps.Calls, "RETRY", RetryPolicy(max_attempts=2, base=0), raising=False)
+        for steps, end in (([S + "Calls"] * 2, "completed"), ([S + "Calls", "steps.fail"], "rolled_back")):
+            run = engine.start("t", steps)
+            connection.execute(
+                "CREATE TRIGGER refuse BEFORE INSERT ON saga_events FOR EACH ROW"
+                " WHEN (NEW.type <> 'saga.claimed') EXECUTE FUNCTION refuse()"
+            )
+            found = engine.run_episode(run.id, place=HostPlace()).outcome
+            connection.execute("DROP TRIGGER refuse ON saga_events")
+            assert found == end, timeline(engine, run.id)
+            assert len(engine.timeline(run.id).episodes) == 1
+
+
+def test_a_claim_that_meets_a_short_outage_is_made_or_nothing_was_begun(engine, postgres):
+    run = engine.start("t", ["steps.echo"])
+    load = engine.ledger.load
+
+    def load_then_kill(saga_id, line):
+        found = load(saga_id, line)
+        back.append(down(postgres, 0.4))
+        return found
+
+    back = []
+    engine.ledger.load = load_then_kill
+    try:
+        end = engine.run_episode(run.id, place=HostPlace()).outcome
+    except OUTAGE:
+        end = "raised"
+    back[0].join()
+    engine.ledger.load = load
+    assert end == "completed", timeline(engine, run.id)
+
+
+def test_a_heartbeat_that_meets_a_locked_row_or_a_dead_thread_start_goes_on(engine, monkeypatch):
+    monkeypatch.setitem(ledger_connection._SESSION, "lock_timeout", "100ms")
+    with Engine(engine.settings.replace(lease=1.0)) as short:
+        run, other = short.start("t", ["steps.echo"]), short.start("t", ["steps.echo"])
+        holds = [claimed(short, run.id), claimed(short, other.id)]
+        heartbeat = Heartbeat(short.ledger)
+        refused = []
+
+        def start(self):
+            refused.append(self)
+            raise RuntimeError("can't start new thread")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", start)
+            with pytest.raises(RuntimeError):
+                heartbeat.add(holds[0])
+        for hold in holds:
+            heartbeat.add(hold)
+        with psycopg.connect(short.settings.database_url) as locker:
+            locker.execute("SELECT FROM episodes WHERE saga_id = %s FOR UPDATE", (run.id,))
+            begun = time.monotonic()
+            wait_until(lambda: time.monotonic() - begun > 0.5, timeout=2)
+        wait_until(lambda: all(hold.lease.sent_at > begun + 0.5 for hold in holds), timeout=3)
+        assert not any(hold.lease.is_fenced for hold in holds)
+        heartbeat.close()
+        for hold in holds:
+            hold.yield_()
+            hold.close()
+            engine.run(hold.saga_id)

@@ -1,0 +1,100 @@
+"""Migrations: up, down and up again, once however many run them, found in a checkout and in a wheel."""
+
+import subprocess
+import sys
+import threading
+import zipfile
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from sagaworker.engine import Engine
+from sagaworker.errors import SchemaMismatch
+from sagaworker.ledger.connection import sqlalchemy_url
+from sagaworker.ledger.migrate import head, migrate
+from sagaworker.ledger.schema import metadata
+from sagaworker.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def database(empty_database_url):
+    engine = sa.create_engine(sqlalchemy_url(empty_database_url), poolclass=sa.NullPool)
+    yield engine
+    engine.dispose()
+
+
+def names(database):
+    with database.connect() as connection:
+        rows = connection.execute(
+            sa.text(
+                "SELECT c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
+                " WHERE n.nspname = 'public' UNION ALL"
+                " SELECT t.typname FROM pg_type AS t JOIN pg_namespace AS n ON n.oid = t.typnamespace"
+                " WHERE n.nspname = 'public' AND t.typtype = 'd'"
+            )
+        )
+        return sorted(rows.scalars())
+
+
+def test_up_down_and_up_again_leave_nothing_behind_and_the_same_tables(database, empty_database_url):
+    assert migrate(empty_database_url) == head()
+    there = names(database)
+    assert migrate(empty_database_url, "base") == "base"
+    assert [name for name in names(database) if not name.startswith("alembic_version")] == []
+    assert migrate(empty_database_url) == head()
+    assert names(database) == there
+    assert migrate(empty_database_url) == head()
+
+
+def test_the_tables_are_those_of_the_metadata(database, empty_database_url):
+    migrate(empty_database_url)
+    with database.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": _differs})
+        found = [change for change in compare_metadata(context, metadata) if change[0] != "remove_index"]
+    assert found == []
+
+
+def _differs(_context, _inspected, _declared, inspected_type, declared_type):
+    """A domain over text is declared as text."""
+    if isinstance(inspected_type, sa.dialects.postgresql.DOMAIN):
+        return not isinstance(declared_type, sa.Text)
+    dialect = sa.dialects.postgresql.dialect()
+    return inspected_type.compile(dialect) != declared_type.compile(dialect)
+
+
+def test_two_that_migrate_at_once_take_turns(database, empty_database_url):
+    answers = []
+    threads = [threading.Thread(target=lambda: answers.append(migrate(empty_database_url))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [head()] * 4
+
+
+def test_an_engine_says_which_command_an_empty_database_needs(empty_database_url):
+    with (
+        Engine(Settings.from_env({}, database_url=empty_database_url)) as engine,
+        pytest.raises(SchemaMismatch, match=r"an empty database\nrun: sagaworker migrate"),
+    ):
+        engine.check_schema()
+
+
+def test_the_wheel_carries_the_migrations_and_the_statements_and_no_steps(tmp_path):
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("sagaworker-*.whl")
+    inside = set(zipfile.ZipFile(wheel).namelist())
+    for file in sorted((ROOT / "migrations" / "versions").glob("*.py")):
+        assert f"sagaworker/migrations/versions/{file.name}" in inside
+    for file in sorted((ROOT / "sagaworker" / "ledger" / "sql").rglob("*.sql")):
+        assert str(file.relative_to(ROOT)) in inside
+    assert not [name for name in inside if name.startswith(("steps/", "tests/", "bench/", "demo/"))]
