@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: demo up test check bench bench-full chaos clean
+.PHONY: demo up test check bench bench-full kills chaos faults model mutants clean
 
 demo: $(VENV)/ready
 	$(BIN)/sagaworker demo
@@ -28,8 +28,22 @@ bench-full: $(VENV)/ready
 	$(BIN)/python -m bench --full
 
 # 200 sagas, 50 kills of children that hold an open episode (the short form of it is part of `make test`).
-chaos: $(VENV)/ready
+kills: $(VENV)/ready
 	$(BIN)/python -m pytest -m chaos
+
+# Every fault at once on real workers, ten minutes; every single fault and every ordered pair; the model's larger
+# configurations; the mutants against the tests. Short seeded forms of the first three are part of `make test`.
+chaos: $(VENV)/ready
+	$(BIN)/python -m chaos
+
+faults: $(VENV)/ready
+	$(BIN)/python -m tests.faults
+
+model: $(VENV)/ready
+	$(BIN)/python -m tests.model
+
+mutants: $(VENV)/ready
+	$(BIN)/python -m mutants
 
 clean:
 	rm -rf $(VENV) .bench-venv .sagaworker
