@@ -65,7 +65,7 @@ class SafeConsumer(Consumer):
 
         Where none of them lives, something is wrong with all: the worker ends as before.
         """
-        pool = self.pool
+        pool: Any = self.pool
         has_started = pool.did_start_ok
         pool.did_start_ok = lambda: has_started() or bool(getattr(getattr(pool, "_pool", None), "_pool", ()))
 

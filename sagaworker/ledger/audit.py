@@ -70,7 +70,8 @@ def audit(database: Database, *, sweep_interval: timedelta, saga_ids: Sequence[s
         "saga_ids": None if saga_ids is None else list(saga_ids),
         "most": MOST,
     }
-    with database.checkout() as connection, connection.transaction():
+    # A connection of its own: one of the pool may have died with a server that was restarted.
+    with database.connect() as connection, connection.transaction():
         for statement in _SESSION:
             connection.execute(statement)
         return [finding for invariant in invariants() for finding in _findings(connection, invariant, parameters)]

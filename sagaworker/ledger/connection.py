@@ -70,7 +70,7 @@ class Database:
     ) -> None:
         self._url = sqlalchemy_url(database_url)
         # Another cursor only for failpoints: SQLAlchemy's own reads use it too.
-        self._cursor_class = {} if cursor_class is None else {"cursor_factory": cursor_class}
+        self._cursor_class: dict[str, Any] = {} if cursor_class is None else {"cursor_factory": cursor_class}
         self._pid = os.getpid()
         self._generation = 0
         self._engine = sa.create_engine(
