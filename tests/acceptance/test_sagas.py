@@ -96,7 +96,7 @@ REFUSED = {
     "a path": ((["../../etc/passwd"],), {}, "must be"),
     "empty list": (([],), {}, "must"),
     "too many steps": (([ECHO] * 1001,), {}, "1000"),
-    "no list": ((), {}, "step_modules must be a list"),
+    "no list": ((), {}, "must have a definition"),
     "inputs that are no object": (([ECHO], [1]), {}, "inputs must be an object"),
     "NaN": (([ECHO], {"x": float("nan")}), {}, "finite"),
     "NUL": (([ECHO], {"x": "a\x00b"}), {}, "NUL"),
