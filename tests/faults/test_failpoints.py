@@ -87,7 +87,9 @@ def sagas(stage, kind):
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_every_point_may_kill_the_process_and_no_saga_is_lost(stage, tmp_path, pool):
     beat = stage.beat()
-    points = [point for point in POINTS if not point.startswith("yield")]
+    # The moves that these sagas make; the others are hit in tests/faults/test_faults.py.
+    made = ("start", "claim", "begin", "execute", "advance", "fail", "compensate", "compensated", "take_over")
+    points = [point for point in POINTS if point.partition(".")[0] in made]
     folder = tmp_path / "fired"
     orphan = stage.engine.start("orphan", [{"step": ACTS, "params": {"seconds": 0.5}}] * 2, max_recoveries=50)
     lost = stage.worker()
