@@ -137,6 +137,9 @@ class StepTransaction:
             row = execute_one(self._connection, name, parameters)
             if row is not None:
                 self._connection.commit()
+        except psycopg.errors.InFailedSqlTransaction as exc:  # the step swallowed a failure: certainly not committed
+            self.close()
+            raise TransactionRefused(exc) from exc
         except UNKNOWN:
             self.close()
             raise
