@@ -59,7 +59,8 @@ def armed(folder, points):
 
 
 def fired(folder):
-    return {path.name.partition("@")[0] for path in folder.iterdir()}
+    """The points that have fired: the folder has a file `3-claim.after-kill` for each, its number first."""
+    return {path.name.split("-")[1].partition("@")[0] for path in folder.iterdir()}
 
 
 def start_by_message(stage, kind, steps, **options):
