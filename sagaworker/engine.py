@@ -37,8 +37,7 @@ from sagaworker.policies import ResolvePolicy
 from sagaworker.recovery import Recovery, Ring
 from sagaworker.registry import Registry
 from sagaworker.requests import Requests, checked_id
-from sagaworker.runner import EpisodeEnd, HostPlace, Place, Runner, ThreadPlace
-from sagaworker.runner.episode import Observer
+from sagaworker.runner import EpisodeEnd, HostPlace, Observer, Place, Runner, ThreadPlace
 from sagaworker.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -143,6 +143,20 @@ class Doorbell:
     queue: str | None = None
     priority: int | None = None
 
+    @classmethod
+    def of(cls, run: SagaRun, *, step_idx: int | None = None, step_name: str | None = None) -> Doorbell:
+        """The doorbell of a run; `step_idx` where it has moved on since it was read."""
+        return cls(
+            saga_id=run.id,
+            kind=run.kind,
+            key=run.key,
+            step_idx=run.current_step_idx if step_idx is None else step_idx,
+            step_count=len(run.step_modules),
+            step_name=step_name,
+            queue=run.queue,
+            priority=run.priority,
+        )
+
     @property
     def label(self) -> str:
         """`checkout[order-42] 3/7 charge_card`."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sagaworker.engine import Engine
 from sagaworker.failpoints import Failpoints, parsed
-from sagaworker.runner import ChildPlace, episode
+from sagaworker.runner import ChildPlace, holder
 from sagaworker.settings import Settings
 from tests.faults import steps
 from tests.faults.cases import STEPS, Case
@@ -20,7 +20,7 @@ LEASE = 0.6
 PAUSE = 2.5 * LEASE
 KIND = "faults"
 PATHS = [f"tests.faults.steps:{name}" for name in ("Acts", "Acts", "Tombstoned", "Acts")]
-episode.PARK_FROM = 0.2  # so that parking costs a case no five seconds
+holder.PARK_FROM = 0.2  # so that parking costs a case no five seconds
 
 
 @dataclass(frozen=True, slots=True)

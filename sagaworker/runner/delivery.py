@@ -1,0 +1,98 @@
+"""One delivery of a doorbell: read the saga, claim it where it may be claimed, and have it walked."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sagaworker.errors import SagaNotFound, UnknownStep
+from sagaworker.failpoints import Failpoints
+from sagaworker.heartbeat import Heartbeat
+from sagaworker.ledger.line import Line
+from sagaworker.ledger.moves import Claimer, Ledger
+from sagaworker.registry import Registry
+from sagaworker.runner.episode import Episode, EpisodeEnd
+from sagaworker.runner.holder import Holder, Observer, arm
+from sagaworker.runner.place import Place
+from sagaworker.runner.plan import Plan, planned
+from sagaworker.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Runner:
+    """Walks sagas in this process, any number at a time in different threads, one saga at most once at a time."""
+
+    def __init__(
+        self, ledger: Ledger, registry: Registry, heartbeat: Heartbeat, settings: Settings, failpoints: Failpoints
+    ) -> None:
+        self._ledger = ledger
+        self._registry = registry
+        self._heartbeat = heartbeat
+        self._settings = settings
+        self._failpoints = failpoints
+        self._here: set[str] = set()
+        self._lock = threading.Lock()
+
+    def run_episode(self, saga_id: str, claimer: Claimer, place: Place, observer: Observer) -> EpisodeEnd:
+        """Claim and walk one saga until it ends, waits, or should stop. At most one episode; never raises for a step.
+
+        Raises:
+            SagaNotFound: there is no such run.
+        """
+        with self._walking_once(saga_id) as is_first, Line(self._ledger.database) as line:
+            loaded = self._ledger.load(saga_id, line)
+            if loaded is None:
+                raise SagaNotFound(saga_id)
+            run = loaded.run
+            if not is_first or not loaded.is_claimable or observer.should_stop():
+                return EpisodeEnd(saga_id=saga_id, status=run.status, outcome="busy")
+            try:
+                plan = planned(run, self._registry)
+            except UnknownStep as exc:
+                log.error("saga %s waits: %s", saga_id, exc)  # noqa: TRY400 - the sentence says it all
+                self._ledger.pass_over(saga_id, run.fence, str(exc))
+                return EpisodeEnd(saga_id=saga_id, status=run.status, outcome="unrunnable", reason=str(exc))
+            with place.entered():
+                try:
+                    return self._walked(plan, claimer, line, place, observer)
+                finally:
+                    place.disarm()
+
+    def _walked(self, plan: Plan, claimer: Claimer, line: Line, place: Place, observer: Observer) -> EpisodeEnd:
+        run, idx = plan.run, plan.run.current_step_idx
+        step = plan.steps[idx]
+        arm(place, step, self._settings.step_grace.total_seconds())
+        self._failpoints.hit("claim.before", idx)
+        hold = self._ledger.claim(
+            run,
+            claimer,
+            line,
+            step_name=step.name,
+            timeout=step.timeout,
+            undo_timeout=plan.undo_timeout,
+            doubts=not step.policy.transactional,
+        )
+        if hold is None:
+            return EpisodeEnd(saga_id=run.id, status=run.status, outcome="busy", doorbell=plan.doorbell(idx))
+        self._failpoints.hit("claim.after", idx)
+        self._heartbeat.add(hold)
+        try:
+            holder = Holder(hold, plan, place, observer, self._failpoints, self._settings)
+            return Episode(holder, plan, self._ledger).run()
+        finally:
+            self._heartbeat.remove(hold)
+
+    @contextmanager
+    def _walking_once(self, saga_id: str) -> Iterator[bool]:
+        with self._lock:
+            is_first = saga_id not in self._here
+            self._here.add(saga_id)
+        try:
+            yield is_first
+        finally:
+            if is_first:
+                with self._lock:
+                    self._here.discard(saga_id)

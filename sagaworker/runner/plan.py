@@ -1,0 +1,47 @@
+"""What is walked: a saga run as it was read, with the steps its list names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sagaworker.domain.records import Doorbell, SagaRun
+from sagaworker.domain.steplist import StepEntry, thawed
+from sagaworker.errors import UnknownStep
+from sagaworker.registry import Registry, Step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One run and its list, which is frozen since the start. `undo_timeout` bounds every undo of the list."""
+
+    run: SagaRun
+    entries: Sequence[StepEntry]
+    steps: Sequence[Step]
+    undo_timeout: timedelta
+
+    def doorbell(self, idx: int) -> Doorbell:
+        """What tells of this saga at step `idx`."""
+        return Doorbell.of(self.run, step_idx=idx, step_name=self.steps[idx].name)
+
+
+def planned(run: SagaRun, registry: Registry) -> Plan:
+    """A run with its steps loaded.
+
+    Raises:
+        UnknownStep: a step is missing here, or what the ledger holds is no list that could be walked.
+    """
+    try:
+        entries = thawed(run.step_modules)
+    except (AttributeError, KeyError, TypeError) as exc:
+        raise UnknownStep(f"step list of saga {run.id} must be readable, got {type(exc).__name__}: {exc}") from exc
+    if not 0 <= run.current_step_idx < len(entries):
+        raise UnknownStep(
+            f"step {run.current_step_idx} of saga {run.id} must be in its list, got {len(entries)} entries"
+        )
+    if not isinstance(run.inputs, dict):
+        raise UnknownStep(f"inputs of saga {run.id} must be an object, got a {type(run.inputs).__name__}")
+    steps = [registry.step(entry.step) for entry in entries]
+    # One bound for all of them: the lease's cap is the last line of defence, not the time-out.
+    return Plan(run=run, entries=entries, steps=steps, undo_timeout=max(step.timeout for step in steps))

@@ -1,0 +1,28 @@
+"""The probe of a step in doubt: ask it whether its attempt happened."""
+
+from __future__ import annotations
+
+from sagaworker.domain import walk
+from sagaworker.domain.status import RunStatus, WaitingFor
+from sagaworker.runner.attempt import probed
+from sagaworker.runner.holder import Holder
+
+
+def probe(holder: Holder) -> None:
+    """Ask, and record what the answer comes to. No new attempt is counted, whatever it is."""
+    hold, step = holder.hold, holder.step
+    assert step.probe is not None
+    holder.arm()
+    state = holder.state()
+    holder.announce(RunStatus.RUNNING)
+    answer, result = probed(holder.call(step.probe, state), state)
+    match walk.after_probe(hold.position.row, answer):
+        case walk.Advanced():
+            assert result is not None
+            holder.advance(result)
+        case walk.Absent():
+            hold.absent()
+        case walk.AskOperator(error):
+            hold.park(WaitingFor.OPERATOR, None, error)
+        case walk.Quarantine(seconds=seconds):
+            hold.park(WaitingFor.QUARANTINE, seconds)
