@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import builtins
-import json
 import logging
 import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import timedelta
-from typing import Any, Literal, Self, TypeVar, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Self
 
 from sagaworker import metrics
-from sagaworker.definitions import Definitions, LoadedDefinitions
-from sagaworker.domain.definition import Definition
-from sagaworker.domain.records import Doorbell, Finding, SagaRun, StepResult, SweepResult, Timeline
-from sagaworker.domain.recovery import RecoverResult, Scope
+from sagaworker.definitions import Definitions
+from sagaworker.domain.records import Doorbell, Finding, SagaRun, StepResult, Timeline
 from sagaworker.domain.status import RunStatus
-from sagaworker.domain.values import Json, checked_object
-from sagaworker.errors import InvalidInput, InvalidSetting, KeyConflict, SagaNotFound, WaitTimeout
+from sagaworker.errors import InvalidInput, InvalidSetting, SagaNotFound, WaitTimeout
 from sagaworker.failpoints import Failpoints
 from sagaworker.heartbeat import Heartbeat
 from sagaworker.ledger import audit, migrate
@@ -28,28 +23,24 @@ from sagaworker.ledger.connection import Database
 from sagaworker.ledger.defined import DefinitionStore
 from sagaworker.ledger.faults import cursor_class
 from sagaworker.ledger.hold import Periods
-from sagaworker.ledger.joining import Joined, join
-from sagaworker.ledger.moves import Claimer, Ledger, NewRun
+from sagaworker.ledger.moves import Claimer, Ledger
 from sagaworker.ledger.operating import Operating
 from sagaworker.ledger.reads import Reads
 from sagaworker.operators import OperatorMoves
-from sagaworker.policies import ResolvePolicy
+from sagaworker.recovering import RecoveryMoves
 from sagaworker.recovery import Recovery, Ring
 from sagaworker.registry import Registry
-from sagaworker.requests import Requests, checked_id
+from sagaworker.requests import Requests, checked_id, checked_note, checked_page, checked_statuses, checked_words
 from sagaworker.runner import EpisodeEnd, HostPlace, Observer, Place, Runner, ThreadPlace
 from sagaworker.settings import Settings
+from sagaworker.starting import Starts
 
 log = logging.getLogger(__name__)
 
 CancelAnswer = Literal["requested", "rolled_back", "not_active"]
-STATUSES = tuple(status.value for status in RunStatus)
-START_BATCH = 500
-FROM_SETTINGS: str = "\0"  # an argument that was not given; no stack or environment has this name
-Part = TypeVar("Part")
 
 
-class Engine(OperatorMoves):
+class Engine(OperatorMoves, RecoveryMoves):
     """Durable sagas over one ledger. Safe between threads, and in a forked child, which is an owner of its own.
 
     >>> engine = Engine.from_env()                                                      # doctest: +SKIP
@@ -82,7 +73,9 @@ class Engine(OperatorMoves):
         self.operating = Operating(self.database, self.ledger.periods.ring_after)
         self.definitions = Definitions(self.registry, DefinitionStore(self.database), self.settings)
         self.recovery = Recovery(self.ledger, self.definitions, self.ring_all, self._failpoints, self.settings)
-        self._requests = Requests(self.settings, self.registry)
+        self._starts = Starts(
+            self.ledger, self.definitions, Requests(self.settings, self.registry), self.ring_all, self._failpoints
+        )
         self._made_here()
 
     def _made_here(self) -> None:
@@ -149,17 +142,10 @@ class Engine(OperatorMoves):
         """
         if wait is not None and connection is not None:
             raise InvalidInput("wait must not be given with connection, got both", "wait after the commit")
-        request = self._request(kind, steps, inputs=inputs, key=key, **options)
+        request = self._starts.checked(kind, steps, inputs=inputs, key=key, **options)
         if connection is not None:
-            joined = join(connection, self.database)
-            run = self._stored([request], joined)[0]
-            bells = [_doorbell(run)] if run.status is RunStatus.PENDING else []
-            joined.after_commit(lambda: self.ring_all(bells))
-            return run
-        self._failpoints.hit("start.before")
-        run = self._stored([request], None)[0]
-        self._failpoints.hit("start.after")
-        self.ring_all([_doorbell(run)] if run.status is RunStatus.PENDING else [])
+            return self._starts.joining(connection, request)
+        run = self._starts.one(request)
         return run if wait is None else self.wait(run.id, timeout=wait)
 
     def start_many(self, requests: Sequence[Mapping[str, Any]]) -> list[SagaRun]:
@@ -168,45 +154,7 @@ class Engine(OperatorMoves):
         All requests are checked before any is stored. They are stored in transactions of 500, each wholly or not at
         all, so after an interruption a prefix is there: give keys, and call again.
         """
-        checked = [self._request(**_as_arguments(request, idx)) for idx, request in enumerate(requests)]
-        runs: list[SagaRun] = []
-        for begin in range(0, len(checked), START_BATCH):
-            batch = self._stored(checked[begin : begin + START_BATCH], None)
-            self.ring_all([_doorbell(run) for run in batch if run.status is RunStatus.PENDING])
-            runs += batch
-        return runs
-
-    def _request(self, kind: str, steps: Sequence[str | Mapping[str, Any]] | None = None, **options: Any) -> NewRun:
-        if steps is not None:
-            return self._requests.checked(kind, steps, **options)
-        definition = self.definitions.to_start(kind, options.get("actor_id"))
-        return self._requests.checked(kind, definition.steps, definition=definition, **options)
-
-    def _stored(self, requests: Sequence[NewRun], joined: Joined | None) -> list[SagaRun]:
-        twice = _first_twice(requests)
-        if twice is not None:
-            raise InvalidInput(f"keys must be unique in one call, got {twice[1]!r} of kind {twice[0]!r} twice")
-        stored = self.ledger.start(requests, joined.driver if joined else None)
-        met = [request for request in requests if request.id not in stored]
-        existing = self._existing(met, joined)
-        return [_pending_run(r) if r.id in stored else existing[r.id] for r in requests]
-
-    def _existing(self, requests: Sequence[NewRun], joined: Joined | None) -> dict[str, SagaRun]:
-        """The runs that were there before, by the id of the request that met them."""
-        if not requests:
-            return {}
-        met = self.ledger.met(requests, joined.driver if joined else None)
-        by_id = {run.id: run for run in met}
-        by_key = {(run.kind, run.key): run for run in met}
-        existing: dict[str, SagaRun] = {}
-        for request in requests:
-            run = by_id.get(request.id) or by_key.get((request.kind, request.key))
-            if run is None:
-                raise SagaNotFound(request.id)
-            if run.inputs_hash != request.inputs_hash:
-                raise KeyConflict(request.kind, request.key or "", run.id, request.inputs_hash, run.inputs_hash)
-            existing[request.id] = run
-        return existing
+        return self._starts.many(requests)
 
     # -- ringing -------------------------------------------------------------------------------------------------------
 
@@ -214,7 +162,7 @@ class Engine(OperatorMoves):
         """Send the doorbell of one saga, best effort. A bell too many is harmless, one too few is rung by the sweep."""
         run = self.get(saga_id)
         if not run.status.is_terminal:
-            self.ring_all([_doorbell(run)])
+            self.ring_all([Doorbell.of(run)])
 
     def ring_all(self, doorbells: Sequence[Doorbell]) -> None:
         """Send doorbells, best effort: the ledger has them, and what is not rung here the sweep rings."""
@@ -253,16 +201,10 @@ class Engine(OperatorMoves):
         exclude_archived: bool = False,
     ) -> builtins.list[SagaRun]:
         """Runs, newest first unless order is "asc", without their contexts; at most 1,000 a page."""
-        wanted = [status] if isinstance(status, str) else [*(status or ())]
-        unknown = [one for one in wanted if one not in STATUSES]
-        if unknown:
-            raise InvalidInput(f"status must be one of {', '.join(STATUSES)}, got {unknown[0]!r}")
-        if order not in ("asc", "desc"):
-            raise InvalidInput(f"order must be asc or desc, got {order!r}")
-        if not 1 <= limit <= 1000 or offset < 0:  # noqa: PLR2004 - the page size in the docstring
-            raise InvalidInput(f"limit must be 1 to 1000 and offset at least 0, got {limit} and {offset}")
+        statuses = checked_statuses(status)
+        checked_page(limit, offset, order)
         return self.reads.runs(
-            statuses=[RunStatus(one) for one in wanted],
+            statuses=statuses,
             kind=kind,
             actor_id=actor_id,
             key=key,
@@ -320,8 +262,8 @@ class Engine(OperatorMoves):
         "not_active": it is terminal or already undoing; nothing changed.
         """
         checked_id(saga_id)
-        if reason is not None and (not isinstance(reason, str) or "\x00" in reason or len(reason) > 2000):  # noqa: PLR2004
-            raise InvalidInput(f"reason must be text of at most 2000 characters, got {reason!r:.80}")
+        if reason is not None:
+            checked_words(reason, "reason")
         answer = self.ledger.cancel(saga_id, reason)
         if answer is None:
             self._must_exist(saga_id)
@@ -341,10 +283,7 @@ class Engine(OperatorMoves):
         Raises:
             Fenced: another worker holds the saga, or the step is not running any more. Nothing was written.
         """
-        note: dict[str, Json] = checked_object({"output": output, "error": error}, "checkpoint")
-        size = len(json.dumps(note))
-        if size > self.settings.max_output_bytes:
-            raise InvalidInput(f"checkpoint must be at most {self.settings.max_output_bytes} bytes of JSON, got {size}")
+        note = checked_note({"output": output, "error": error}, "checkpoint", self.settings.max_output_bytes)
         self.ledger.checkpoint(checked_id(saga_id), step_idx, fence, note)
 
     def run(self, saga_id: str) -> SagaRun:
@@ -355,7 +294,7 @@ class Engine(OperatorMoves):
         `state.check_cancelled` only.
         """
         checked_id(saga_id)
-        place = HostPlace() if _is_main_thread() else None
+        place = HostPlace() if threading.current_thread() is threading.main_thread() else None
         if place is None:
             end = self.run_episode(saga_id, place=ThreadPlace())
         else:
@@ -385,149 +324,6 @@ class Engine(OperatorMoves):
             self.ring_all([end.doorbell])
         return end
 
-    # -- recovering ----------------------------------------------------------------------------------------------------
-
-    def load_definitions(self) -> LoadedDefinitions:
-        """Import the modules of the allowed step packages, register the definitions they declare, and store them."""
-        return self.definitions.load()
-
-    def sweep(
-        self,
-        *,
-        stale_after: timedelta | float = 0.0,
-        resolve_policy: ResolvePolicy | None = None,
-        source_stack: str | None = FROM_SETTINGS,
-        source_env: str | None = FROM_SETTINGS,
-        actor_registry: Iterable[Definition] = (),
-    ) -> SweepResult:
-        """Take over orphans and ring what is due, of one stack and environment; counts of what was done.
-
-        The policy of an orphan: what `resolve_policy(run)` answers, else that of its definition (those of
-        `actor_registry` win over the loaded ones, and these over the database's), else the run's own, else `fail`.
-        `source_stack` takes its own runs and those without one, None takes all; `source_env` takes exactly its own,
-        None those without one. Both default to the settings. `stale_after`: leave alone what is younger than that.
-        """
-        return self.recovery.sweep(
-            self._scope(source_stack, source_env),
-            stale_after=_duration(stale_after),
-            resolve_policy=resolve_policy,
-            actor_registry=actor_registry,
-        )
-
-    def sweep_tick(self) -> SweepResult:
-        """The beat's sweep, in the scope of the settings: of any number of beats, one sweeps in a tick."""
-        return self.recovery.tick(self._scope())
-
-    def sweep_if_overdue(self) -> SweepResult | None:
-        """Sweep if no sweep of this scope began for three ticks; None if one did."""
-        return self.recovery.sweep_if_overdue(self._scope())
-
-    def ring_due(self) -> int:
-        """Wake what is due and ring what waits for a lost doorbell, in the scope of the settings; how many."""
-        return self.recovery.ring_due(self._scope())
-
-    def recover(self) -> RecoverResult:
-        """What a worker does once when it starts: load definitions, check statuses against the journal, sweep, ring.
-
-        Each part is by itself: what fails in one is logged and told of in `problems`, and the next one is done.
-        """
-        problems: list[str] = []
-
-        def part(name: str, do: Callable[[], Part], otherwise: Part) -> Part:
-            try:
-                return do()
-            except Exception as exc:
-                log.exception("recover: %s failed", name)
-                problems.append(f"{name}: {type(exc).__name__}: {exc}")
-                return otherwise
-
-        loaded = part("definitions", self.load_definitions, LoadedDefinitions())
-        mismatched = part("journal", self.recovery.mismatched, 0)
-        swept = part("sweep", self.sweep, SweepResult())
-        result = RecoverResult(
-            definitions=len(loaded.definitions),
-            mismatched=mismatched,
-            sweep=swept,
-            problems=(*loaded.problems, *problems),
-        )
-        log.info("recovered: %s", dict(result.counts))
-        return result
-
-    def list_stale_running(
-        self,
-        *,
-        stale_after: timedelta | float = 0.0,
-        source_stack: str | None = FROM_SETTINGS,
-        source_env: str | None = FROM_SETTINGS,
-        limit: int = 100,
-    ) -> builtins.list[SagaRun]:
-        """Runs that a sweep with these arguments would take over or ring, without their contexts. Changes nothing."""
-        scope = self._scope(source_stack, source_env)
-        ids = self.recovery.stale(scope, stale_after=_duration(stale_after), limit=limit)
-        found = self.reads.runs_by_id(ids)
-        return [found[saga_id] for saga_id in ids if saga_id in found]
-
-    def claim_for_recovery(self, saga_id: str) -> Literal["ok", "already_claimed"]:
-        """Claim one abandoned saga and ring it: of any number of callers one gets "ok".
-
-        "already_claimed": somebody was first, its worker lives, it waits for something, or it is over.
-        """
-        return self.recovery.claim(self.get(saga_id))
-
-    def take_over_dead(self, owner: str) -> int:
-        """For the local witness: take over what a dead process of this machine held; how many."""
-        return self.recovery.take_over_dead(owner)
-
-    def _scope(self, source_stack: str | None = FROM_SETTINGS, source_env: str | None = FROM_SETTINGS) -> Scope:
-        return Scope(
-            source_stack=self.settings.source_stack if source_stack is FROM_SETTINGS else source_stack,
-            source_env=self.settings.source_env if source_env is FROM_SETTINGS else source_env,
-        )
-
     def _must_exist(self, saga_id: str) -> None:
         if not self.reads.runs_by_id([checked_id(saga_id)]):
             raise SagaNotFound(saga_id)
-
-
-def _is_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
-
-
-def _duration(value: timedelta | float) -> timedelta:
-    return value if isinstance(value, timedelta) else timedelta(seconds=float(value))
-
-
-def _as_arguments(request: Mapping[str, Any], idx: int) -> dict[str, Any]:
-    if not isinstance(request, Mapping) or "kind" not in request:
-        raise InvalidInput(f"request {idx} must be a mapping with a kind, got a {type(request).__name__}")
-    return dict(request)
-
-
-def _first_twice(requests: Sequence[NewRun]) -> tuple[str, str] | None:
-    seen: set[tuple[str, str]] = set()
-    for request in requests:
-        if request.key is not None:
-            if (request.kind, request.key) in seen:
-                return request.kind, request.key
-            seen.add((request.kind, request.key))
-    return None
-
-
-def _pending_run(request: NewRun) -> SagaRun:
-    """The run as it was just stored. Instants are the database's and are read with `get`."""
-    stored = {name: value for name in SagaRun.__slots__ if (value := getattr(request, name, None)) is not None}
-    stored["step_modules"] = tuple(request.step_modules)
-    stored.pop("deadline_at", None)
-    return SagaRun(**cast("dict[str, Any]", {**stored, "status": RunStatus.PENDING}))
-
-
-def _doorbell(run: SagaRun) -> Doorbell:
-    return Doorbell(
-        saga_id=run.id,
-        kind=run.kind,
-        key=run.key,
-        step_idx=run.current_step_idx,
-        step_count=len(run.step_modules),
-        queue=run.queue,
-        priority=run.priority,
-    )

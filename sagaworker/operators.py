@@ -10,15 +10,13 @@ from sagaworker.domain.explain import Explanation, explain, undo_list
 from sagaworker.domain.records import SagaRun, StepResult, Timeline
 from sagaworker.domain.status import RunStatus, WaitingFor
 from sagaworker.domain.steplist import StepEntry, thawed
-from sagaworker.domain.values import Json, checked_object
+from sagaworker.domain.values import Json
 from sagaworker.domain.walk import InDoubt
 from sagaworker.errors import InvalidInput, MoveRefused, UnknownStep
 from sagaworker.ledger.operating import Operating, Order
 from sagaworker.registry import Registry
-from sagaworker.requests import checked_id
+from sagaworker.requests import checked_id, checked_note, checked_words
 from sagaworker.settings import Settings
-
-MOST = 2000  # characters of a reason or a name
 
 
 class _Surroundings(Protocol):
@@ -141,8 +139,7 @@ class OperatorMoves:
 
 def _order(saga_id: str, reason: str, who: str, seq: int | None) -> Order:
     for name, text in (("reason", reason), ("who", who)):
-        if not isinstance(text, str) or "\x00" in text or len(text) > MOST:
-            raise InvalidInput(f"{name} must be text of at most {MOST} characters, got {text!r:.80}")
+        checked_words(text, name)
     if not reason.strip():
         raise InvalidInput("reason must say why, got nothing", "it is kept in the journal for whoever looks next")
     if seq is not None and (isinstance(seq, bool) or not isinstance(seq, int)):
@@ -171,10 +168,7 @@ def _begins_again(engine: _Surroundings, run: SagaRun) -> bool:
 
 
 def _checked_outputs(settings: Settings, run: SagaRun, outputs: Mapping[str, Any] | None) -> dict[str, Json]:
-    output: dict[str, Json] = checked_object(dict(outputs or {}), "outputs")
-    size = len(json.dumps(output))
-    if size > settings.max_output_bytes:
-        raise InvalidInput(f"outputs must be at most {settings.max_output_bytes} bytes of JSON, got {size}")
+    output = checked_note(dict(outputs or {}), "outputs", settings.max_output_bytes)
     whole = len(json.dumps({**run.context, **output}))
     if whole > settings.max_context_bytes:
         raise InvalidInput(

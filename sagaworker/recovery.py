@@ -7,13 +7,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
-from typing import Literal
+from typing import Literal, TypeVar
 
 from sagaworker import metrics
-from sagaworker.definitions import Definitions
+from sagaworker.definitions import Definitions, LoadedDefinitions
 from sagaworker.domain.definition import Definition
 from sagaworker.domain.records import Doorbell, SagaRun, SweepResult
-from sagaworker.domain.recovery import Scope
+from sagaworker.domain.recovery import RecoverResult, Scope
 from sagaworker.failpoints import Failpoints
 from sagaworker.ledger.moves import Ledger, Orphan, TakenOver
 from sagaworker.ledger.outage import OUTAGE, POISON
@@ -30,6 +30,7 @@ RINGS = 1000  # doorbells one tick rings at most; what is left is due at the nex
 OVERDUE_TICKS = 3  # without a sweep for so long, whoever notices sweeps
 
 Ring = Callable[[Sequence[Doorbell]], None]
+Part = TypeVar("Part")
 Taken = Callable[[Sequence[tuple[Orphan, str]]], list[TakenOver]]
 NO_DELAY = timedelta(0)
 COUNTED = {"restart": "restarted", "fail": "failed", "compensate": "compensated", "hold": "held"}
@@ -161,6 +162,30 @@ class Recovery:
     def stale(self, scope: Scope, *, stale_after: timedelta, limit: int) -> list[str]:
         """Ids of what a sweep would take over or ring."""
         return self._sweeping.stale(scope, stale_after=stale_after, limit=limit)
+
+    def recover(self, scope: Scope) -> RecoverResult:
+        """Load definitions, compare statuses with the journal, sweep and ring, each part by itself."""
+        problems: list[str] = []
+
+        def part(name: str, do: Callable[[], Part], otherwise: Part) -> Part:
+            try:
+                return do()
+            except Exception as exc:
+                log.exception("recover: %s failed", name)
+                problems.append(f"{name}: {type(exc).__name__}: {exc}")
+                return otherwise
+
+        loaded = part("definitions", self._definitions.load, LoadedDefinitions())
+        mismatched = part("journal", self.mismatched, 0)
+        swept = part("sweep", lambda: self.sweep(scope), SweepResult())
+        result = RecoverResult(
+            definitions=len(loaded.definitions),
+            mismatched=mismatched,
+            sweep=swept,
+            problems=(*loaded.problems, *problems),
+        )
+        log.info("recovered: %s", dict(result.counts))
+        return result
 
     def mismatched(self) -> int:
         """Tell of active runs whose status is not what their journal says; how many. Nothing is changed."""

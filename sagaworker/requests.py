@@ -1,8 +1,9 @@
-"""Requests to start a saga: everything a caller may say, checked before anything is stored."""
+"""Requests: everything a caller may say, checked before anything is stored or asked."""
 
 from __future__ import annotations
 
 import difflib
+import json
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ import uuid_utils.compat
 
 from sagaworker.domain import steplist
 from sagaworker.domain.definition import POLICIES, Definition
+from sagaworker.domain.status import RunStatus
 from sagaworker.domain.values import Json, canonical_hash, checked_copy, checked_object, encoded
 from sagaworker.errors import InvalidInput
 from sagaworker.ledger.moves import NewRun
@@ -35,6 +37,9 @@ OPTIONS = (
     "source_env",
 )
 Value = TypeVar("Value", dict[str, Json], list[Json])
+STATUSES = tuple(status.value for status in RunStatus)
+MAX_PAGE = 1000
+MAX_WORDS = 2000
 MAX_NAME = 200
 MAX_KEY = 500
 HIGHEST_PRIORITY = 9
@@ -126,6 +131,43 @@ def checked_id(saga_id: object) -> str:
         return str(uuid.UUID(saga_id if isinstance(saga_id, str) else str(saga_id)))
     except ValueError:
         raise InvalidInput(f"saga id must be a uuid, got {str(saga_id)[:80]!a}", "list ids: sagaworker list") from None
+
+
+def checked_statuses(status: str | Sequence[str] | None) -> list[RunStatus]:
+    """The statuses of a filter; none is all.
+
+    Raises:
+        InvalidInput: one of them is no status.
+    """
+    wanted = [status] if isinstance(status, str) else [*(status or ())]
+    unknown = [one for one in wanted if one not in STATUSES]
+    if unknown:
+        raise InvalidInput(f"status must be one of {', '.join(STATUSES)}, got {unknown[0]!r}")
+    return [RunStatus(one) for one in wanted]
+
+
+def checked_page(limit: int, offset: int, order: str) -> None:
+    """Refuse a page that cannot be read."""
+    if order not in ("asc", "desc"):
+        raise InvalidInput(f"order must be asc or desc, got {order!r}")
+    if not 1 <= limit <= MAX_PAGE or offset < 0:
+        raise InvalidInput(f"limit must be 1 to {MAX_PAGE} and offset at least 0, got {limit} and {offset}")
+
+
+def checked_words(text: object, name: str) -> str:
+    """What a person says for the journal: any text that can be stored, of a reasonable length."""
+    if not isinstance(text, str) or "\x00" in text or len(text) > MAX_WORDS:
+        raise InvalidInput(f"{name} must be text of at most {MAX_WORDS} characters, got {text!r:.80}")
+    return text
+
+
+def checked_note(value: Mapping[str, Any], name: str, most: int) -> dict[str, Json]:
+    """A copy of an object of JSON for a ledger row, of at most so many bytes."""
+    note: dict[str, Json] = checked_object(value, name)
+    size = len(json.dumps(note))
+    if size > most:
+        raise InvalidInput(f"{name} must be at most {most} bytes of JSON, got {size}")
+    return note
 
 
 def _options_of(definition: Definition) -> dict[str, Any]:
