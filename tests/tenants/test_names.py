@@ -10,8 +10,8 @@ from sagaworker import SagaState, StepFailed
 from steps.tenants import OFFBOARD, PROVISION, RESUME, SUSPEND, password_for
 from steps.tenants._server import locked
 from steps.tenants._tenant import Inputs
-from tests.tenants.conftest import Target
 from tests.tenants.sagas import NOTHING, Saga, member, provisioned
+from tests.tenants.target import Target
 
 HOSTILE = [
     "", " ", "a b", "acme\n", "\nacme", "acme\r", "acme\t", "acme\x00", "acme\x00evil", "Acme", "ACME", "1acme",

@@ -14,8 +14,8 @@ from psycopg import sql
 from sagaworker import SagaState, StepFailed
 from steps.tenants import OFFBOARD, PROVISION, RESUME, SUSPEND, password_for
 from steps.tenants._server import locked
-from tests.tenants.conftest import Target
 from tests.tenants.sagas import NOTHING, Saga, member, provisioned
+from tests.tenants.target import Target
 
 CREATE_ROLE, CREATE_DATABASE, CREATE_SCHEMA, VERIFY_LOGIN = PROVISION
 
