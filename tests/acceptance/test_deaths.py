@@ -98,7 +98,9 @@ def test_a_child_killed_in_an_undo_is_witnessed_too(stage, worker):
     assert not stage.breaches(run.id)
 
 
-def test_a_killed_main_is_found_by_its_leases_and_its_saga_runs_again_within_lease_tick_and_a_second(stage, worker, beat):
+def test_a_killed_main_is_found_by_its_leases_and_its_saga_runs_again_within_lease_tick_and_a_second(
+    stage, worker, beat
+):
     run = stage.engine.start("killed", acts(2, seconds=1))
     stage.holder(run.id)
     worker.kill(signal.SIGKILL)  # its children die with it
