@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Protocol
@@ -44,7 +44,9 @@ class Times:
 def measure(server: Server, report: Report, *, rounds: int, sagas: int) -> None:
     """Rounds of all parties in turn (A B C D A B C D ...), so that a drifting machine drifts under all of them."""
     with ExitStack() as stack:
-        parties: list[Party] = [Loop(server.database("bench_loop")), Ours(server.database("bench_ours"))]
+        loop = stack.enter_context(closing(Loop(server.database("bench_loop"))))
+        ours = stack.enter_context(closing(Ours(server.database("bench_ours"))))
+        parties: list[Party] = [loop, ours]
         absent = _enter_peers(server, report, stack, parties)
         times = {party.name: Times() for party in parties}
         for party in parties:
@@ -62,8 +64,6 @@ def measure(server: Server, report: Report, *, rounds: int, sagas: int) -> None:
             after = server.mark()
             times[party.name].commits = (after.commits - before.commits) / sagas
             times[party.name].wal = (after.wal_bytes - before.wal_bytes) / sagas / 1024
-        for party in parties[:2]:
-            stack.callback(party.close)  # type: ignore[attr-defined]
     report.add(_against_the_loop(times))
     report.add(_against_the_peers(times, absent))
     report.add(_written(times))

@@ -11,6 +11,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +47,15 @@ class Client:
             time.sleep(max(0.0, at - time.time()))
             plan = planned(self._seed, i, self._size)
             if saga_id:
-                answer = _insisted(lambda saga_id=saga_id: self._engine.cancel(saga_id, "chaos"))  # type: ignore[misc]
+                answer = _insisted(partial(self._engine.cancel, saga_id, "chaos"))
                 self._acknowledged(cancel=saga_id, answer=answer)
                 continue
-            run = _insisted(lambda i=i, plan=plan: self._engine.start(KIND, plan.steps, key=str(i)))  # type: ignore[misc]
+            run = _insisted(partial(self._engine.start, KIND, plan.steps, key=str(i)))
             self._acknowledged(number=i, id=run.id)
             if plan.cancel_after is not None:
                 heapq.heappush(due, (time.time() + plan.cancel_after, i, run.id))
             if plan.is_doubled:
-                _insisted(lambda run=run: self._engine.ring(run.id))  # type: ignore[misc]
+                _insisted(partial(self._engine.ring, run.id))
                 self._acknowledged(doubled=run.id)
 
     def _acknowledged(self, **line: Any) -> None:

@@ -34,7 +34,7 @@ CONNECTIONS = 4  # one for each thread that rings at the same time; a fifth wait
 
 def direct_queue(name: str) -> Queue:
     """A queue with an exchange and a routing key of its own name."""
-    return Queue(name, Exchange(name), routing_key=name)  # type: ignore[no-untyped-call]  # kombu's
+    return Queue(name, Exchange(name), routing_key=name)
 
 
 class Doorbells:
@@ -85,7 +85,7 @@ class Doorbells:
             self._send(doorbells)
 
     def _send(self, doorbells: Sequence[Doorbell]) -> None:
-        with self._pool().acquire(block=True, timeout=ANSWER_WITHIN) as producer:  # type: ignore[no-untyped-call]
+        with self._pool().acquire(block=True, timeout=ANSWER_WITHIN) as producer:
             try:
                 batch = producer.batch() if len(doorbells) >= BATCH_FROM and hasattr(producer, "batch") else None
                 with batch or nullcontext():
@@ -121,8 +121,8 @@ class Doorbells:
         with self._lock:
             if self._producers is None or self._pid != os.getpid():
                 connection = _bounded(self._app.connection_for_write())
-                connections = connection.Pool(CONNECTIONS)  # type: ignore[no-untyped-call]  # kombu's
-                self._producers = ProducerPool(connections, limit=CONNECTIONS)  # type: ignore[no-untyped-call]
+                connections = connection.Pool(CONNECTIONS)
+                self._producers = ProducerPool(connections, limit=CONNECTIONS)
                 self._pid = os.getpid()
             return self._producers
 
@@ -137,5 +137,5 @@ def _bounded(connection: Connection) -> Connection:
     }
     if connection.transport.driver_type == "redis":
         options |= {"socket_connect_timeout": ANSWER_WITHIN, "socket_timeout": ANSWER_WITHIN}
-    bounded: Connection = connection.clone(connect_timeout=ANSWER_WITHIN, transport_options=options)  # type: ignore[no-untyped-call]
+    bounded: Connection = connection.clone(connect_timeout=ANSWER_WITHIN, transport_options=options)
     return bounded

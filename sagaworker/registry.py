@@ -9,11 +9,12 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from sagaworker.domain.retry import ONCE, UNDO_DEFAULT, RetryPolicy
 from sagaworker.domain.state import SagaState
@@ -23,7 +24,7 @@ from sagaworker.domain.walk import CompensateWhen, InDoubt, StepPolicy
 from sagaworker.errors import InvalidInput, UnknownStep
 from sagaworker.settings import Settings
 
-Member = TypeVar("Member")
+Member = TypeVar("Member", bound=StrEnum)
 MAX_NAME = 200
 
 
@@ -246,9 +247,9 @@ def _member(owner: object, path: str, name: str, kinds: tuple[type, ...], defaul
 def _choice(owner: object, path: str, name: str, choices: type[Member], default: Member) -> Member:
     value = getattr(owner, name, default)
     try:
-        return choices(value)  # type: ignore[call-arg]  # an enum class called with its value
+        return choices(value)
     except ValueError:
-        legal = ", ".join(repr(str(choice)) for choice in choices)  # type: ignore[attr-defined]  # an enum class
+        legal = ", ".join(repr(str(choice)) for choice in choices)
         raise UnknownStep(f"{name} of step {path!r} must be one of {legal}, got {value!r}") from None
 
 
@@ -262,7 +263,7 @@ def _synchronous(function: Callable[[SagaState], object]) -> Callable[[SagaState
 
     def run(state: SagaState) -> object:
         with asyncio.Runner() as runner:
-            return runner.run(function(state))  # type: ignore[arg-type]  # known to be a coroutine function
+            return runner.run(cast("Coroutine[object, object, object]", function(state)))
 
     return run
 

@@ -20,5 +20,5 @@ def wait_until(condition: Callable[[], T], *, timeout: float = 10.0, every: floa
             raise AssertionError(
                 f"{what or getattr(condition, '__name__', 'it')} must be so within {timeout:g} s, got {answer!r}"
             )
-        time.sleep(every)
+        time.sleep(every)  # noqa: TID251 - here is where tests wait
     return answer

@@ -84,7 +84,7 @@ class SafeConsumer(Consumer):
             except Exception as exc:  # noqa: BLE001 - a message from anybody may raise anything
                 self._count(exc, message.body)
                 if not message.acknowledged:
-                    message.reject_log_error(log, self.connection_errors)  # type: ignore[no-untyped-call]
+                    message.reject_log_error(log, self.connection_errors)
             return None
 
         return on_task_received

@@ -114,8 +114,8 @@ def _with_ours(conf: Any) -> list[Queue]:
     given = conf.task_queues
     if given is None:
         name = conf.task_default_queue
-        exchange = Exchange(conf.task_default_exchange or name, conf.task_default_exchange_type)  # type: ignore[no-untyped-call]
-        given = [Queue(name, exchange, routing_key=conf.task_default_routing_key or name)]  # type: ignore[no-untyped-call]
+        exchange = Exchange(conf.task_default_exchange or name, conf.task_default_exchange_type)
+        given = [Queue(name, exchange, routing_key=conf.task_default_routing_key or name)]
     elif isinstance(given, dict):
         given = list(Queues(given).values())
     names = {queue.name for queue in given}

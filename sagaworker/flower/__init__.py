@@ -10,12 +10,11 @@ from flower.events import PrometheusMetrics
 def bound_metrics() -> None:
     """Label Flower's metrics by kind: its own label is the task's display name, and every saga has another one."""
     observe = PrometheusMetrics.observe_task
-    if getattr(observe, "is_bounded", False):
-        return
+    if observe.__module__ == __name__:
+        return  # Flower may read its configuration twice
 
     def by_kind(self: PrometheusMetrics, worker: str, event: dict[str, Any], task: Any) -> None:
         name = str(event.get("name") or task.name or "")
         observe(self, worker, {**event, "name": name.partition("[")[0]}, task)
 
-    by_kind.is_bounded = True  # type: ignore[attr-defined]  # Flower may read its configuration twice
     PrometheusMetrics.observe_task = by_kind

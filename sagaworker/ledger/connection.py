@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import psycopg
 import sqlalchemy as sa
@@ -109,8 +109,7 @@ class Database:
             pooled.close()
             pooled = self.engine.raw_connection()
         try:
-            connection: Connection = pooled.driver_connection  # type: ignore[assignment]  # the pool's type is Any-like
-            yield connection
+            yield cast("Connection", pooled.driver_connection)
         except BaseException:
             pooled.invalidate()
             raise

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -144,6 +147,37 @@ class CommandContainer(ProcessContainer):
         self.ready_prompt = prompt
         command = [sys.executable, "-m", "celery", "-A", "sagaworker.celery_app", kind, *options]
         super().__init__(folder, command, env)
+
+
+class Flower(ProcessContainer):
+    """`celery flower`, asked over HTTP."""
+
+    kind = "flower"
+
+    def __init__(self, folder, env):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            self.url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        command = [sys.executable, "-m", "celery", "-A", "sagaworker.celery_app", "flower", "--conf=flowerconfig.py"]
+        port = f"--port={self.url.rpartition(':')[2]}"
+        super().__init__(folder, [*command, port], {**env, "FLOWER_UNAUTHENTICATED_API": "true"})
+
+    def _is_ready(self):
+        super()._is_ready()
+        try:
+            # It hears only what happens from now on, so it must have found the worker first.
+            return self.get("/api/workers?refresh=1")
+        except OSError:
+            return False
+
+    def text(self, path):
+        with urllib.request.urlopen(self.url + path, timeout=5) as answer:
+            return answer.read().decode()
+
+    def get(self, path):
+        return json.loads(self.text(path)) if path.startswith("/api") else self.text(path)
+
+    def named(self, start):
+        return [task for task in self.get("/api/tasks").values() if (task["name"] or "").startswith(start)]
 
 
 class BrokerContainer(ProcessContainer):

@@ -2,43 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import socket
-import sys
-import urllib.request
-
 import pytest
 
-from tests.acceptance.nodes import ProcessContainer
+from tests.acceptance.nodes import Flower
 from tests.acceptance.stage import ACTS, FAILS_ONCE
 from tests.waiting import wait_until
-
-
-class Flower(ProcessContainer):
-    kind = "flower"
-
-    def __init__(self, folder, env):
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            self.url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        command = [sys.executable, "-m", "celery", "-A", "sagaworker.celery_app", "flower", "--conf=flowerconfig.py"]
-        port = f"--port={self.url.rpartition(':')[2]}"
-        super().__init__(folder, [*command, port], {**env, "FLOWER_UNAUTHENTICATED_API": "true"})
-
-    def _is_ready(self):
-        super()._is_ready()
-        try:
-            # It hears only what happens from now on, so it must have found the worker first.
-            return self.get("/api/workers?refresh=1")
-        except OSError:
-            return False
-
-    def get(self, path):
-        with urllib.request.urlopen(self.url + path, timeout=5) as answer:
-            body = answer.read().decode()
-        return json.loads(body) if path.startswith("/api") else body
-
-    def named(self, start):
-        return [task for task in self.get("/api/tasks").values() if (task["name"] or "").startswith(start)]
 
 
 @pytest.fixture(scope="module")

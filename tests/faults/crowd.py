@@ -92,11 +92,10 @@ class Crowd:
         self._of[pid] = number
 
     def _reap(self) -> None:
-        """Look at who ended or stopped; where nobody is left to go on, somebody else starts."""
-        pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED) if self._of else (0, 0)
-        if pid == 0:
-            time.sleep(0.005)
+        """Wait until one ends or stops; where nobody is left to go on, somebody else starts."""
+        if not self._of:
             return
+        pid, status = os.waitpid(-1, os.WUNTRACED)
         number = self._of[pid]
         running = self._running[number]
         if os.WIFSTOPPED(status):

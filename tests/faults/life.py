@@ -15,6 +15,7 @@ from sagaworker.runner import ChildPlace, holder
 from sagaworker.settings import Settings
 from tests.faults import steps
 from tests.faults.cases import STEPS, Case
+from tests.waiting import wait_until
 
 LEASE = 0.6
 PAUSE = 2.5 * LEASE
@@ -45,12 +46,17 @@ def live(life: Life) -> int:
         (life.folder / f"owner-{os.getpid()}").write_text(engine.owner)
         _only_own(engine, life)
         to_bury = set(life.dead)
-        while time.monotonic() < life.until:
+
+        def is_over() -> bool:
             with contextlib.suppress(Exception):
-                if _is_over(engine, life, to_bury):
-                    return 0
-            time.sleep(0.03)
-    return 1
+                return _is_over(engine, life, to_bury)
+            return False
+
+        try:
+            wait_until(is_over, timeout=life.until - time.monotonic(), every=0.03)
+        except AssertionError:
+            return 1
+    return 0
 
 
 def _is_over(engine: Engine, life: Life, to_bury: set[str]) -> bool:

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from sagaworker import Engine, SagaNotFound
-from tests.holding import claimed
+from sagaworker import Engine, Fenced, SagaNotFound
+from tests.holding import advance, claimed, expire
 from tests.recovery.abandoned import abandon, execute, orphan
 
 
@@ -72,6 +72,14 @@ def test_a_run_that_is_not_running_is_never_listed(engine, end):
     assert engine.list_stale_running(stale_after=-3600) == []
 
 
+@pytest.mark.parametrize("policy", ["hold", "fail"])
+def test_a_run_that_waits_for_a_person_or_failed_is_never_listed(engine, policy):
+    orphan(engine, recovery_policy=policy)
+    assert len(engine.list_stale_running()) == 1
+    engine.sweep()
+    assert engine.list_stale_running(stale_after=-3600) == []
+
+
 def test_an_archived_run_is_never_listed_swept_or_rung(engine):
     held, due = orphan(engine), engine.start("t", ["steps.echo"])
     aged(engine, due.id, 3600)
@@ -113,6 +121,18 @@ def test_sixteen_racers_for_one_orphan_have_one_winner(engine, database_url):
             one.close()
     assert sorted(answers) == ["already_claimed"] * 15 + ["ok"]
     assert engine.get(run.id).recoveries == 1
+
+
+def test_an_expired_hold_is_claimed_with_a_higher_fence_and_its_late_holder_is_refused(engine):
+    run = engine.start("t", ["steps.echo"])
+    late = claimed(engine, run.id)
+    assert engine.claim_for_recovery(run.id) == "already_claimed"
+    expire(engine, run.id)
+    assert engine.claim_for_recovery(run.id) == "ok"
+    assert engine.get(run.id).fence > late.fence
+    with pytest.raises(Fenced):
+        advance(late, last=True)
+    assert engine.run(run.id).status == "completed"
 
 
 def test_recoveries_count_on_across_claims(engine, rung):

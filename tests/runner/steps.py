@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import time
+import threading
 
 from sagaworker import RetryPolicy, SagaState, StepFailed
+from tests.waiting import wait_until
 
 EFFECTS: list[str] = []
 
@@ -72,9 +72,7 @@ class Hangs(Works):
     TIMEOUT = 0.2
 
     def execute(self, state):
-        until = time.monotonic() + 30
-        while time.monotonic() < until:
-            time.sleep(0.01)
+        threading.Event().wait(30)
 
 
 class ReturnsSeven(Works):
@@ -177,11 +175,7 @@ class ChecksCancelled(Works):
 
     def execute(self, state):
         type(self).hook(state)
-        until = time.monotonic() + 20
-        while time.monotonic() < until:
-            state.check_cancelled()
-            time.sleep(0.01)
-        os.abort()
+        wait_until(state.check_cancelled, timeout=20, every=0.01)
 
 
 class Transacts(Works):

@@ -8,6 +8,7 @@ from sagaworker import StepTimedOut
 from sagaworker.runner import ChildPlace, HostPlace
 
 HANGS = """
+import threading
 import time
 from sagaworker.runner import ChildPlace
 place = ChildPlace()
@@ -16,7 +17,7 @@ with place.entered():
         place.arm({seconds}, slack=0.1)
     print("armed", flush=True)
     {end}
-    time.sleep(30)
+    threading.Event().wait()
 """
 
 
@@ -32,6 +33,7 @@ def test_the_hard_end_needs_no_gil_and_says_where_the_step_hung():
 
 
 def test_a_watcher_that_was_disarmed_ends_nothing():
+    # Of what must not come there is nothing to wait for but the time at which it would.
     assert ended(0.3, "place.disarm(); import sys; time.sleep(0.6); sys.exit(7)").returncode == 7
 
 

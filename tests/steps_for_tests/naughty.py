@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 
 from sagaworker import SagaState
@@ -62,7 +63,7 @@ class TimesOut(Step):
     TIMEOUT = 0.3
 
     def execute(self, state: SagaState) -> SagaState:
-        time.sleep(30)
+        threading.Event().wait(30)
         return state
 
 
@@ -76,7 +77,7 @@ class HangsBeyondReach(Step):
         until = time.monotonic() + 60
         while time.monotonic() < until:
             try:
-                time.sleep(60)
+                threading.Event().wait(60)
             except BaseException:
                 continue
         return state

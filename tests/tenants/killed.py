@@ -94,8 +94,8 @@ def _arm(point: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return answer
 
-    psycopg.Connection.wait = wait  # type: ignore[method-assign]
-    psycopg.Cursor.execute = noted  # type: ignore[method-assign]
+    psycopg.Connection.wait = wait  # type: ignore[method-assign]  # the kill comes from inside the driver
+    psycopg.Cursor.execute = noted  # type: ignore[method-assign]  # and skips what only reads
 
 
 def _child(request: dict[str, Any], errors: int) -> None:

@@ -10,9 +10,9 @@ from psycopg import sql
 from sagaworker import StepFailed
 from steps.tenants import OFFBOARD, PROVISION, RESUME, SUSPEND
 from steps.tenants._server import Mark
-from tests.tenants.conftest import Target
 from tests.tenants.killed import Killer
 from tests.tenants.sagas import NOTHING, Saga, member, provisioned
+from tests.tenants.target import Target
 
 REVERSIBLE = (*PROVISION, *SUSPEND, *RESUME, *OFFBOARD[:2])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 import pytest
 
@@ -10,8 +11,8 @@ from sagaworker import SagaState, StepFailed
 from steps.tenants import OFFBOARD, PROVISION, RESUME, SUSPEND, password_for
 from steps.tenants._server import locked
 from steps.tenants._tenant import Inputs
-from tests.tenants.conftest import Target
 from tests.tenants.sagas import NOTHING, Saga, member, provisioned
+from tests.tenants.target import Target
 
 HOSTILE = [
     "", " ", "a b", "acme\n", "\nacme", "acme\r", "acme\t", "acme\x00", "acme\x00evil", "Acme", "ACME", "1acme",
@@ -32,14 +33,14 @@ def short(value: object) -> str:
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=short)
-def test_hostile_name_is_refused_when_a_saga_starts(name: object) -> None:
+def test_hostile_name_is_refused_when_a_saga_starts(name: Any) -> None:
     with pytest.raises(ValueError, match=r"^tenant must be") as refused:
-        Inputs(tenant=name)  # type: ignore[arg-type]
+        Inputs(tenant=name)
     assert len(str(refused.value)) < 300
     str(refused.value).encode()  # It can be stored and shown.
     assert "\x00" not in str(refused.value)
     with pytest.raises(ValueError, match=r"^tenant must be"):
-        password_for(name)  # type: ignore[arg-type]
+        password_for(name)
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -57,9 +58,9 @@ def test_hostile_name_is_refused_by_every_step_before_it_looks_for_a_server(
 
 
 @pytest.mark.parametrize("rotation", [-1, 1_000_001, 10**400, 1.0, "1", None, True, [], float("nan")], ids=short)
-def test_rotation_must_be_a_small_whole_number(rotation: object) -> None:
+def test_rotation_must_be_a_small_whole_number(rotation: Any) -> None:
     with pytest.raises(ValueError, match=r"^rotation must be a whole number from 0 to 1000000, got "):
-        Inputs(tenant="acme", rotation=rotation)  # type: ignore[arg-type]
+        Inputs(tenant="acme", rotation=rotation)
 
 
 @pytest.mark.parametrize("name", ["user", "select", "x__9_", "a" * 40])

@@ -9,8 +9,8 @@ import pytest
 
 from sagaworker import StepFailed
 from steps.tenants import OFFBOARD, PROVISION, RESUME, SUSPEND
-from tests.tenants.conftest import Target
 from tests.tenants.sagas import NOTHING, Saga, provisioned
+from tests.tenants.target import Target
 from tests.tenants.test_provision import log_in
 
 CLOSE, ARCHIVE, DROP_DATABASE, DROP_ROLE = OFFBOARD

@@ -12,10 +12,10 @@ import pytest
 from psycopg import sql
 
 from sagaworker import SagaState, StepFailed
-from steps.tenants import OFFBOARD, PROVISION, RESUME, SUSPEND, password_for
+from steps.tenants import OFFBOARD, PROVISION, RESUME, SUSPEND, create_role, password_for
 from steps.tenants._server import locked
-from tests.tenants.conftest import Target
-from tests.tenants.sagas import NOTHING, Saga, member, provisioned
+from tests.tenants.sagas import NOTHING, Saga, provisioned
+from tests.tenants.target import Target
 
 CREATE_ROLE, CREATE_DATABASE, CREATE_SCHEMA, VERIFY_LOGIN = PROVISION
 
@@ -279,7 +279,7 @@ def test_unreachable_server_may_be_tried_again(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("TENANT_SECRET", "x" * 16)
     with pytest.raises(psycopg.OperationalError) as refused:
         Saga("acme").execute(CREATE_ROLE)
-    assert member(CREATE_ROLE, "RETRY").covers(refused.value)  # type: ignore[union-attr]
+    assert create_role.RETRY.covers(refused.value)
     assert "hidden-word" not in str(refused.value)
 
 

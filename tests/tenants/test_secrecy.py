@@ -14,9 +14,9 @@ import pytest
 
 from sagaworker import StepFailed
 from steps.tenants import OFFBOARD, PROVISION, RESUME, SUSPEND, password_for
-from tests.tenants.conftest import Target
 from tests.tenants.sagas import Saga, provisioned
 from tests.tenants.secrecy import assert_nowhere
+from tests.tenants.target import Target
 
 CREATE_ROLE, VERIFY_LOGIN = PROVISION[0], PROVISION[3]
 
