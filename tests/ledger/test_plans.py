@@ -191,7 +191,9 @@ def use_all(engine, plans):
 def use_what_people_and_recovery_do(engine):
     """The statements of operators, of a worker's start and of the sweep, on one saga of every kind."""
     # What is left over is not due, nor in the way of the same keys again.
-    fill(engine.settings.database_url, ["UPDATE saga_runs SET key = NULL, wake_at = wake_at + %s * interval '1 day'"], 1)
+    fill(
+        engine.settings.database_url, ["UPDATE saga_runs SET key = NULL, wake_at = wake_at + %s * interval '1 day'"], 1
+    )
     sagas = Sagas(engine.database)
     ids = {kind: make(sagas) for kind, make in KINDS.items()}
     operating = engine.operating
