@@ -62,6 +62,9 @@ class Reads:
         query = sa.select(*_RUN)
         if statuses:
             query = query.where(saga_runs.c.status.in_([sa.literal_column(f"'{status.value}'") for status in statuses]))
+            query = query.where(
+                saga_runs.c.protocol_version >= sa.literal_column("1")
+            )  # or saga_runs_active is not used
         for column, value in (
             (saga_runs.c.kind, kind),
             (saga_runs.c.actor_id, actor_id),

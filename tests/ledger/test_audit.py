@@ -10,6 +10,7 @@ from datetime import timedelta
 import psycopg
 import pytest
 
+from sagaworker.domain.records import Finding
 from sagaworker.domain.values import Json
 from sagaworker.ledger.audit import audit, invariants
 from sagaworker.ledger.connection import Database
@@ -27,6 +28,7 @@ class Seed:
     kind: str
     name: str
     statement: str
+    detail: str = ""  # where one invariant has several parts: which of them speaks
 
 
 def _row(idx: int, values: str) -> str:
@@ -101,6 +103,28 @@ SEEDS = [
         "a row above the cursor was begun",
         "INSERT INTO saga_step_results (saga_id, step_idx, step_name, status, attempts, fence) "
         "VALUES (%(id)s, 2, 'c', 'running', 1, 1);" + _row(1, "status = 'completed', completed_at = started_at"),
+        "row 2 was begun, the cursor is 1",
+    ),
+    Seed(
+        7,
+        "running",
+        "a step whose result was recorded without the cursor",
+        _row(1, "status = 'completed', completed_at = started_at"),
+        "row 1 at the cursor is completed",
+    ),
+    Seed(
+        7,
+        "waiting_for_a_retry",
+        "a cursor whose row is undone",
+        _row(1, "status = 'compensated'"),
+        "row 1 at the cursor is compensated",
+    ),
+    Seed(
+        7,
+        "yielded",
+        "a cursor without a row",
+        "DELETE FROM saga_step_results WHERE saga_id = %(id)s AND step_idx = 1",
+        "row 1 at the cursor is missing",
     ),
     Seed(
         8,
@@ -175,13 +199,16 @@ class Ledger:
     def found(self, *, saga_ids: Sequence[str] | None = None) -> set[tuple[int, str]]:
         """What the audit finds: (invariant, kind of saga)."""
         kinds = {saga_id: kind for kind, saga_id in self.ids.items()}
+        return {(finding.invariant, kinds[finding.saga_id]) for finding in self.findings(saga_ids=saga_ids)}
+
+    def findings(self, *, saga_ids: Sequence[str] | None = None) -> Sequence[Finding]:
         database = Database(self.url)
         try:
             findings = audit(database, sweep_interval=SWEEP, saga_ids=saga_ids)
         finally:
             database.close()
         assert all(finding.rule and finding.detail for finding in findings)
-        return {(finding.invariant, kinds[finding.saga_id]) for finding in findings}
+        return findings
 
 
 # What keeps some of these breaches out of a real ledger: constraints, which a restored backup or a repair may lack.
@@ -240,6 +267,7 @@ def test_breach_is_found_by_its_invariant_alone(ledger, seed):
     if seed.invariant == 20:
         expected.add((20, "completed"))
     assert ledger.found() == expected
+    assert any(seed.detail in finding.detail for finding in ledger.findings())
 
 
 def test_every_invariant_has_a_breach_here():

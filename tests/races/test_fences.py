@@ -3,12 +3,14 @@
 import threading
 from datetime import timedelta
 
+import psycopg
 import pytest
 
 from sagaworker import Fenced
 from sagaworker.domain import walk
 from sagaworker.domain.status import ErrorClass, RunStatus, StepStatus, WaitingFor
 from sagaworker.engine import Engine
+from sagaworker.heartbeat import Heartbeat
 from tests.holding import TIMEOUT, advance, claimed, expire
 from tests.showing import timeline
 from tests.waiting import wait_until
@@ -130,6 +132,44 @@ def test_a_heartbeat_learns_of_a_takeover_and_of_a_cancel(pair):
         held = one.ledger.extend([(hold.saga_id, hold.fence) for hold in holds], connection)
     assert list(held) == [(kept.id, holds[1].fence)]
     assert held[(kept.id, holds[1].fence)].cancel_requested
+
+
+def test_a_stranger_who_locks_one_episode_costs_only_its_beat_and_fences_nothing(settings):
+    short = settings.replace(lease=1.0)
+    with Engine(short) as engine, psycopg.connect(settings.database_url) as stranger:
+        holds = [claimed(engine, engine.start("t", ["steps.echo"]).id) for _ in range(3)]
+        locked, *others = holds
+        stranger.execute("SELECT FROM episodes WHERE saga_id = %s FOR UPDATE", [locked.saga_id])
+        ends = {hold.saga_id: lease_end(engine, hold) for hold in holds}
+        heartbeat = Heartbeat(engine.ledger)
+        try:
+            for hold in holds:
+                heartbeat.add(hold)
+            for hold in others:
+                wait_until(lambda hold=hold: lease_end(engine, hold) > ends[hold.saga_id] + timedelta(seconds=1))
+            assert lease_end(engine, locked) == ends[locked.saga_id]
+            assert not any(hold.lease.is_fenced for hold in holds)
+            stranger.rollback()
+            wait_until(lambda: lease_end(engine, locked) > ends[locked.saga_id])
+        finally:
+            heartbeat.close()
+
+
+def test_a_takeover_under_way_fences_when_it_has_committed_and_not_before(pair):
+    one, _ = pair
+    run = one.start("t", ["steps.echo"])
+    hold = claimed(one, run.id)
+    with one.database.connect() as taker, one.database.connect() as beater:
+        with taker.transaction():
+            orphans = one.ledger.owned(one.owner, taker)
+            assert one.ledger.take_over([(orphans[0], "restart")], witnessed=True, connection=taker)
+            beat = one.ledger.extend([(hold.saga_id, hold.fence)], beater)
+            assert not beat[(hold.saga_id, hold.fence)].is_extended
+        assert one.ledger.extend([(hold.saga_id, hold.fence)], beater) == {}
+
+
+def lease_end(engine, hold):
+    return engine.timeline(hold.saga_id).episodes[-1].lease_until
 
 
 def test_a_lease_is_extended_until_the_deadline_and_grace_of_its_attempt_have_passed_and_then_no_more(pair):

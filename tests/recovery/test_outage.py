@@ -104,6 +104,48 @@ def test_a_sweeper_that_itself_could_not_reach_the_database_takes_nothing_over_f
         wait_until(lambda: engine.sweep().restarted == 1, timeout=5)
 
 
+def rewound(engine, seconds):
+    """As if all that sweepers noted had been so long ago."""
+    slept(engine, seconds)
+    execute(engine, "UPDATE sweep_state SET held_until = held_until - %s * interval '1 second'", seconds)
+
+
+def test_sweeps_rarer_than_any_gap_take_over_at_every_second_one(engine):
+    engine.sweep()
+    taken = []
+    for _ in range(4):
+        orphan(engine)
+        rewound(engine, 3600)
+        result = engine.sweep()
+        taken.append((result.restarted, result.held_back))
+    assert taken == [(0, 1), (2, 0), (0, 1), (2, 0)]
+
+
+def test_a_server_that_is_started_again_holds_back_also_while_sweeps_are_rare(engine):
+    engine.sweep()
+    rewound(engine, 3600)
+    engine.sweep()
+    orphan(engine)
+    rewound(engine, 3600)
+    execute(engine, "UPDATE sweep_state SET server_started_at = server_started_at - interval '1 day'")
+    assert engine.sweep().held_back == 1
+    execute(engine, "UPDATE sweep_state SET held_until = NULL")
+    assert engine.sweep().restarted == 1
+
+
+@pytest.mark.parametrize(("downtime", "restarted"), [(49, 1), (51, 0)])
+def test_a_restart_of_everything_waits_for_no_lease_unless_it_took_fifty_seconds(engine, downtime, restarted):
+    """With the intervals of the settings: a lease of 30 s, a tick of 10 s. What is longer looks like an outage."""
+    with another(engine, sweep_interval=timedelta(seconds=10)) as before:
+        before.sweep()
+        orphan(before)
+        slept(before, downtime)
+    with another(engine, sweep_interval=timedelta(seconds=10)) as after:
+        assert after.sweep().restarted == restarted
+    execute(engine, "UPDATE sweep_state SET held_until = NULL")
+    engine.sweep()
+
+
 def test_the_witness_is_not_held_back(engine):
     engine.sweep()
     run = engine.start("t", ["steps.echo"])

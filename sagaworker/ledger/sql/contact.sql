@@ -1,10 +1,14 @@
 -- notes: that a sweeper reached the database; answers for how long takeovers are held back after an outage
+-- A gap that follows a contact which was held back itself holds nothing: sweeps that are always that rare (somebody's
+-- cron) would else never take anything over. Who lived through a second outage so soon saw it fail.
 INSERT INTO sweep_state AS s (name, last_at, server_started_at)
 VALUES ('database', clock_timestamp(), pg_postmaster_start_time())
 ON CONFLICT (name) DO UPDATE
 SET
   held_until = CASE
-    WHEN s.server_started_at <> excluded.server_started_at OR s.last_at < clock_timestamp() - %(gap)s::interval
+    WHEN
+      s.server_started_at <> excluded.server_started_at
+      OR (s.last_at < clock_timestamp() - %(gap)s::interval AND coalesce(s.held_until <= s.last_at, true))
       THEN clock_timestamp() + %(lease)s::interval
     ELSE s.held_until END,
   last_at = clock_timestamp(),

@@ -5,7 +5,7 @@ FROM episodes AS e
 JOIN saga_runs AS r ON r.id = e.saga_id
 WHERE
   e.ended_at IS NULL
-  AND e.lease_until < clock_timestamp() - %(stale_after)s::interval
+  AND e.lease_until < (SELECT clock_timestamp() - %(stale_after)s::interval)
   AND (e.lease_until, e.saga_id) > (%(after_lease)s::timestamptz, %(after_id)s::uuid)
   AND (%(saga_id)s::uuid IS NULL OR e.saga_id = %(saga_id)s::uuid)
   AND r.fence = e.fence

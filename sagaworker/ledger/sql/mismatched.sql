@@ -6,6 +6,7 @@ FROM saga_runs AS r
 LEFT JOIN saga_events AS j ON (j.saga_id, j.seq) = (r.id, r.seq)
 WHERE
   r.status IN ('pending', 'running', 'compensating')
+  AND r.protocol_version >= 1
   AND (
     j.saga_id IS NULL
     OR j.data ->> 'status' IS DISTINCT FROM r.status

@@ -4,7 +4,7 @@ FROM episodes AS e
 JOIN saga_runs AS r ON r.id = e.saga_id
 WHERE
   e.ended_at IS NULL
-  AND e.lease_until < clock_timestamp() - %(stale_after)s::interval
+  AND e.lease_until < (SELECT clock_timestamp() - %(stale_after)s::interval)
   AND r.fence = e.fence
   AND r.status IN ('running', 'compensating')
   AND r.archived_at IS NULL
@@ -16,10 +16,10 @@ FROM saga_runs AS r
 WHERE
   r.status IN ('pending', 'running', 'compensating')
   AND r.wake_at IS NOT NULL
-  AND r.wake_at <= clock_timestamp() - %(stale_after)s::interval
+  AND r.wake_at <= (SELECT clock_timestamp() - %(stale_after)s::interval)
   AND r.waiting_for IS NULL
   AND r.archived_at IS NULL
-  AND NOT EXISTS (SELECT FROM episodes AS e WHERE e.saga_id = r.id AND e.ended_at IS NULL)
+  AND NOT EXISTS (SELECT FROM episodes AS e WHERE e.saga_id = r.id AND e.ended_at IS NULL OFFSET 0)
   AND (%(source_stack)s::text IS NULL OR r.source_stack IS NULL OR r.source_stack = %(source_stack)s::text)
   AND r.source_env IS NOT DISTINCT FROM %(source_env)s::text
 LIMIT %(limit)s

@@ -22,13 +22,20 @@ found AS (
       ) END AS undo_idx
   FROM asked
   JOIN saga_runs AS r ON r.id = asked.saga_id AND r.fence = asked.fence
-  JOIN episodes AS e ON e.saga_id = r.id AND e.fence = r.fence
   LEFT JOIN saga_step_results AS l ON l.saga_id = r.id AND l.step_idx = r.current_step_idx
   WHERE
     r.id = ANY(%(locked)s::uuid[])
     AND r.status IN ('running', 'compensating')
-    AND e.ended_at IS NULL
-    AND (%(witnessed)s OR e.lease_until < clock_timestamp() - %(stale_after)s::interval)
+    AND EXISTS (
+      SELECT
+      FROM episodes AS e
+      WHERE
+        e.saga_id = r.id
+        AND e.fence = r.fence
+        AND e.ended_at IS NULL
+        AND (%(witnessed)s OR e.lease_until < clock_timestamp() - %(stale_after)s::interval)
+      OFFSET 0
+    )
 ),
 run AS (
   UPDATE saga_runs AS r
@@ -110,7 +117,7 @@ episode AS (
   UPDATE episodes AS e
   SET ended_at = statement_timestamp(), outcome = %(outcome)s
   FROM run
-  WHERE e.saga_id = run.id AND e.fence = run.old_fence AND e.ended_at IS NULL
+  WHERE e.saga_id = run.id AND e.fence = run.old_fence
 ),
 journal AS (
   INSERT INTO saga_events (saga_id, seq, type, step_idx, data)
