@@ -127,13 +127,6 @@ class Stage:
                 return [child.pid for child in psutil.Process(pid).children()]
         return []
 
-    def age(self, main: str) -> float:
-        """Seconds since a worker was started; 0 where there is none."""
-        pid = self.supervisor.pid(main)
-        with contextlib.suppress(psutil.NoSuchProcess):
-            return 0.0 if pid is None else time.time() - float(psutil.Process(pid).create_time())
-        return 0.0
-
     def wait_until_up(self) -> None:
         """Until both pools are whole."""
         until = time.monotonic() + 30
