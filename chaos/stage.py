@@ -36,6 +36,7 @@ class Stage:
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or Path(tempfile.mkdtemp(prefix="sagaworker-chaos-"))
+        self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o711)
         self.world = self.folder / "world"
         self.inside = self.folder / "inside"
