@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from typing import ClassVar
 
 from sagaworker import RetryPolicy, SagaState, StepFailed
 
@@ -38,8 +39,10 @@ class Raises(Works):
 
 class RaisesThenWorks(Works):
     RETRY = RetryPolicy(max_attempts=3, base=0.001)
+    keys: ClassVar[list[str]] = []
 
     def execute(self, state):
+        self.keys.append(state.idempotency_key)
         if state.attempt < 3:
             raise ConnectionError(f"attempt {state.attempt}")
         return super().execute(state)
