@@ -14,11 +14,13 @@ from rich.console import Console
 from chaos import oracle, plan
 from chaos.faults import Faults
 from chaos.judging import Verdict, verdict
+from chaos.load import acknowledged
 from chaos.report import Criterion, Report
 from chaos.stage import Stage
 
 _ACTIVE = "SELECT count(*) FROM saga_runs WHERE status IN ('pending', 'running', 'compensating')"
 _TAKEN = "SELECT count(*) FROM episodes WHERE outcome IN ('orphaned', 'died')"
+LONGEST = 600  # seconds, on two cores
 MISSED_SECONDS = 30.0  # for the faults that found no victim in the window
 console = Console(highlight=False)
 
@@ -43,14 +45,14 @@ def main() -> int:
                 backlog = _backlog(stage, faults, size)
             stage.clients.stop()
             _say("judging")
-            found = verdict(stage, faults, forged=forged, spurious=spurious, backlog=backlog)
+            found = verdict(stage, faults, seed=asked.seed, forged=forged, spurious=spurious, backlog=backlog)
         report = _report(asked.seed, size, faults, found, time.monotonic() - began)
     finally:
         if not asked.keep:
             stage.clean()
     report.show(console)
-    if asked.json:
-        report.write(asked.json)
+    report.write(asked.json)
+    _say(f"written: {asked.json}")
     if asked.keep:
         _say(f"kept: {stage.folder}")
     return {"passed": 0, "failed": 1, "void": 2}[report.verdict]
@@ -92,8 +94,7 @@ def _backlog(stage: Stage, faults: Faults, size: plan.Size) -> float | None:
     """Seconds from the last fault until nothing was left to do; None when that took too long."""
 
     def is_done() -> bool:
-        logged = sum(len(log.read_bytes().splitlines()) for log in stage.client_logs if log.exists())
-        return logged >= size.sagas and _count(stage, _ACTIVE) == 0
+        return len(acknowledged(stage.client_logs).ids) >= size.sagas and _count(stage, _ACTIVE) == 0
 
     is_over = _wait(is_done, 60 - (time.time() - faults.last_at))
     return round(time.time() - faults.last_at, 1) if is_over else None
@@ -107,10 +108,11 @@ def _report(seed: int, size: plan.Size, faults: Faults, found: Verdict, seconds:
     has_rung = Criterion("doubled doorbells", doubled, f">= {size.doubled}", doubled >= size.doubled, is_void=True)
     in_hold, kills = found.figures["kills that hit a hold, of all kills"]
     half = Criterion("kills that hit a hold", f"{in_hold} of {kills}", ">= half", 2 * in_hold >= kills, is_void=True)
+    in_time = Criterion("the whole run, s", round(seconds), f"<= {LONGEST}", seconds <= LONGEST)
     return Report(
         seed=seed,
         seconds=seconds,
-        criteria=[has_fired, has_rung, half, *found.criteria],
+        criteria=[has_fired, has_rung, half, *found.criteria, in_time],
         fired={**faults.fired, "doubled doorbell": doubled},
         wanted=wanted,
         figures=found.figures,
@@ -142,7 +144,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--short", action="store_true", help="400 sagas in a minute")
     parser.add_argument("--scale", type=float, default=1.0, help="a slice of the whole run at its rates, such as 0.1")
-    parser.add_argument("--json", type=Path, help="write the report here too")
+    parser.add_argument("--json", type=Path, default=Path("chaos.json"), help="where the report is written")
     parser.add_argument("--folder", type=Path, help="where the servers' data, the world and the log are")
     parser.add_argument("--keep", action="store_true", help="leave that folder behind")
     return parser.parse_args()

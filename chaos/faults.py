@@ -23,7 +23,6 @@ from chaos.stage import BEATS, CLIENTS, MAINS, Stage
 
 AT_WORK = 0.5
 TRIES = 3
-STARTING = 4.0  # seconds
 AIM_SECONDS = 4.0  # how long a fault looks for a victim before it comes back later
 
 
@@ -136,9 +135,7 @@ class Faults:
     def _kill_child(self) -> bool:
         """Every second time one that is at work."""
         children = [aim.pid for aim in self._insiders("") if self._draw.random() < AT_WORK]
-        # Celery's main gives up ("Could not start worker processes") when a child dies while it starts.
-        mains = [main for main in MAINS if self._stage.age(main) > STARTING]
-        children = children or [pid for main in mains for pid in self._stage.children(main)]
+        children = children or [pid for main in MAINS for pid in self._stage.children(main)]
         children = [pid for pid in children if pid not in self._stopped]
         return self._kill(self._draw.choice(children) if children else None, "child anywhere")
 

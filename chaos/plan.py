@@ -75,7 +75,7 @@ SHORT = Size(
         "beat": 1,
         "client": 1,
         "pause": 1,
-        "short pause": 4,
+        "short pause": 8,  # so many, for some wake up before anybody swept
         "backend": 10,
         "cut": 4,
         "database restart": 1,

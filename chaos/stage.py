@@ -36,6 +36,7 @@ class Stage:
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or Path(tempfile.mkdtemp(prefix="sagaworker-chaos-"))
+        self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o711)
         self.world = self.folder / "world"
         self.inside = self.folder / "inside"
@@ -126,13 +127,6 @@ class Stage:
             if pid is not None:
                 return [child.pid for child in psutil.Process(pid).children()]
         return []
-
-    def age(self, main: str) -> float:
-        """Seconds since a worker was started; 0 where there is none."""
-        pid = self.supervisor.pid(main)
-        with contextlib.suppress(psutil.NoSuchProcess):
-            return 0.0 if pid is None else time.time() - float(psutil.Process(pid).create_time())
-        return 0.0
 
     def wait_until_up(self) -> None:
         """Until both pools are whole."""

@@ -21,6 +21,7 @@ from tests.docs.pages import PAGES, ROOT, blocks, links, rows
 README = ROOT / "README.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 GUARANTEES = ROOT / "docs" / "guarantees.md"
+OPERATIONS = ROOT / "docs" / "operations.md"
 WRITING_STEPS = ROOT / "docs" / "writing-steps.md"
 SQL = files("sagaworker.ledger").joinpath("sql")
 TEST = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
@@ -89,8 +90,9 @@ def test_all_nine_guarantees_are_stated():
 # -- settings and members ------------------------------------------------------------------------------------------------
 
 
-def test_the_settings_of_the_readme_are_those_of_the_code():
-    said = {name.strip("`"): default for name, default, _ in rows(README, "variable")}
+@pytest.mark.parametrize("page", [README, OPERATIONS], ids=lambda page: page.stem)
+def test_the_settings_of_a_page_are_those_of_the_code(page):
+    said = {name.strip("`"): default for name, default, *_ in rows(page, "variable")}
     assert said == {PREFIX + one.name.upper(): shown(one.default) for one in fields(Settings)}
 
 

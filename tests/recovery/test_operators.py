@@ -6,6 +6,7 @@ import pytest
 from sagaworker import InvalidInput, MoveRefused, Probed, SagaNotFound, StaleView
 from sagaworker.domain.status import RunStatus, StepStatus
 from tests.holding import advance, claimed
+from tests.races.test_fences import racing
 from tests.recovery.test_doubt import doubted, row
 from tests.runner import steps
 from tests.showing import timeline
@@ -339,10 +340,13 @@ def test_nobody_moves_what_is_not_there_or_without_a_reason(engine):
 
 
 def test_two_operators_at_once_move_it_once(engine):
-    run = halted(engine, "UndoFailsUntilRepaired")
-    engine.skip(run.id, **WHY)
-    with pytest.raises(MoveRefused):
-        engine.retry(run.id, **WHY)
+    for _ in range(10):
+        run = halted(engine, "UndoFailsUntilRepaired")
+        moves = [engine.skip, engine.retry]
+        answers = racing(2, lambda n, moves=moves, run=run: moves[n](run.id, **WHY))
+        assert sorted(isinstance(answer, MoveRefused) for answer in answers) == [False, True], answers
+        moved = [entry.type for entry in engine.timeline(run.id).journal if entry.type.startswith("operator.")]
+        assert len(moved) == 1, timeline(engine, run.id)
 
 
 def test_a_move_whose_acknowledgement_is_lost_happens_once(engine, monkeypatch):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+from typing import ClassVar
 
 from sagaworker import RetryPolicy, SagaState, StepFailed
 from tests.waiting import wait_until
@@ -38,8 +40,10 @@ class Raises(Works):
 
 class RaisesThenWorks(Works):
     RETRY = RetryPolicy(max_attempts=3, base=0.001)
+    keys: ClassVar[list[str]] = []
 
     def execute(self, state):
+        self.keys.append(state.idempotency_key)
         if state.attempt < 3:
             raise ConnectionError(f"attempt {state.attempt}")
         return super().execute(state)

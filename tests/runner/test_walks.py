@@ -2,14 +2,20 @@
 
 import threading
 
+import psycopg
 import pytest
 
-from sagaworker import InvalidInput
+from sagaworker import Engine, InvalidInput
 from sagaworker.domain.status import RunStatus, StepStatus
 from tests.runner import steps
 from tests.showing import timeline
+from tests.waiting import wait_until
 
 S = "tests.runner.steps:"
+ALL_BUT_MINE = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'sagaworker'
+"""
 
 
 def walked(engine, *names, **options):
@@ -86,8 +92,10 @@ def test_another_saga_of_the_same_process_is_unharmed_by_all_of_these(engine):
 
 
 def test_a_short_retry_waits_in_place_under_the_same_idempotency_key(engine):
+    steps.RaisesThenWorks.keys.clear()
     run = walked(engine, S + "RaisesThenWorks")
     row = engine.list_step_results(run.id)[0]
+    assert [f"{run.id}:0"] * 3 == steps.RaisesThenWorks.keys
     assert run.status is RunStatus.COMPLETED, timeline(engine, run.id)
     assert (row.attempts, row.in_doubt, row.recoveries) == (3, 2, 0)
     assert len(engine.timeline(run.id).episodes) == 1
@@ -193,10 +201,43 @@ def test_a_step_that_checks_is_stopped_early_by_a_cancel(engine):
     assert (run.error["reason"], run.error_class) == ("cancelled", "cancelled")
 
 
-def test_a_run_deadline_that_passes_undoes_the_saga(engine):
+def test_a_run_deadline_that_passed_before_the_first_step_begins_none(engine):
     run = walked(engine, S + "Works", deadline=-1)
     assert (run.status, run.error_class) == (RunStatus.ROLLED_BACK, "timed_out")
     assert steps.EFFECTS == []
+
+
+@pytest.mark.parametrize("after", [["Works"], []])
+def test_a_run_deadline_that_passes_during_a_step_lets_it_finish_and_undoes_all_of_it(engine, after):
+    def passes(state):
+        with psycopg.connect(engine.settings.database_url, autocommit=True) as connection:
+            connection.execute("UPDATE saga_runs SET deadline_at = clock_timestamp() WHERE id = %s", [state.saga_id])
+
+    steps.Calls.hook = passes
+    run = walked(engine, *(S + name for name in ["Works", "Calls", *after]), deadline=3600)
+    assert (run.status, run.error_class) == (RunStatus.ROLLED_BACK, "timed_out"), timeline(engine, run.id)
+    assert steps.EFFECTS == ["execute 0", "execute 1", "undo 1 completed last=1", "undo 0 completed last=0"]
+
+
+def test_a_heartbeat_whose_connection_died_comes_again_in_time(settings, caplog):
+    with Engine(settings.replace(lease=2.0)) as engine:
+
+        def lease():
+            return engine.timeline(run.id).episodes[0].lease_until
+
+        def lost(_state):
+            first = lease()
+            wait_until(lambda: lease() > first, what="the first heartbeat")
+            with psycopg.connect(settings.database_url, autocommit=True) as connection:
+                connection.execute(ALL_BUT_MINE)
+            second = lease()
+            wait_until(lambda: lease() > second, what="the heartbeat after the lost one")
+
+        steps.Calls.hook = lost
+        run = engine.start("test", [S + "Calls"])
+        assert engine.run(run.id).status is RunStatus.COMPLETED, timeline(engine, run.id)
+        assert len(engine.timeline(run.id).episodes) == 1
+    assert "heartbeat failed, the leases run on" in caplog.text
 
 
 def test_walking_a_terminal_saga_again_changes_nothing(engine):
