@@ -30,7 +30,7 @@ def test_the_hard_end_needs_no_gil_and_says_where_the_step_hung():
     done = ended(0.3, "")
     assert done.returncode == 1
     assert "Timeout" in done.stderr
-    assert 'File "<string>", line 10 in <module>' in done.stderr
+    assert 'File "<string>", line 11 in <module>' in done.stderr
 
 
 def test_a_watcher_that_was_disarmed_ends_nothing():
