@@ -380,7 +380,9 @@ class _Episode:
         self._arm(step)
         state = self._state(outcome=None)
         self._enter(RunStatus.RUNNING)
-        ended = self._place.call(lambda: probe(state), step.timeout.total_seconds())
+        ended = self._place.call(
+            lambda: self._called(("probe.before", "probe.after"), probe, state), step.timeout.total_seconds()
+        )
         if isinstance(ended.exception, KeyboardInterrupt):
             raise ended.exception
         answer, result = probed(ended, state)
