@@ -62,6 +62,12 @@ class World:
             os.fsync(fd)
 
 
+def has_happened(saga_id: str, idx: int) -> bool:
+    """Whether the effect of a step is there, as a person or a probe would find out."""
+    told = [line["what"] for line in read(Path(os.environ[FOLDER]) / saga_id) if line["idx"] == idx]
+    return next((what == "did" for what in reversed(told) if what in ("did", "undid")), False)
+
+
 def read(path: Path) -> list[dict[str, Any]]:
     """The lines of one saga, in order; none where nothing happened. A line that is being written is not there yet."""
     try:

@@ -38,8 +38,18 @@ MOVES = (
     "cancel",
     "wake",
     "witness",
+    "absent",
+    "hold",
+    "release",
+    "retry_step",
+    "retry_undo",
+    "reopen",
+    "skip_step",
+    "skip_undo",
+    "resolve_happened",
+    "resolve_absent",
 )
-EFFECTS = ("execute", "compensate")
+EFFECTS = ("execute", "compensate", "probe")
 POINTS = tuple(f"{name}.{when}" for name in (*MOVES, *EFFECTS) for when in ("before", "after"))
 PAUSE = 2.5  # seconds
 

@@ -122,7 +122,7 @@ MOVES: dict[str, frozenset[tuple[str, str]]] = {
     "release": frozenset({("pending", "pending"), ("running", "running"), ("compensating", "compensating")}),
     "retry_undo": frozenset({("compensating", "compensating")}),
     "retry_step": frozenset({("running", "running")}),
-    "reopen": frozenset({("failed", "running"), ("failed", "compensating")}),
+    "reopen": frozenset({("failed", "running"), ("failed", "compensating"), ("failed", "rolled_back")}),
     "skip_undo": frozenset(
         {("compensating", "compensating"), ("compensating", "rolled_back"), ("compensating", "failed")}
     ),

@@ -145,8 +145,13 @@ class Database:
 
 
 def _cursor(connection: Connection) -> psycopg.Cursor[DictRow]:
-    """Not the connection's own kind of cursor: a caller's connection may make any (ClientCursor, RawCursor)."""
-    return psycopg.Cursor(connection, row_factory=dict_row)
+    """Not the connection's own kind of cursor: a caller's connection may make any (ClientCursor, RawCursor).
+
+    But the one that failpoints hurt, where they are set.
+    """
+    kind = connection.cursor_factory
+    chosen = kind if getattr(kind, "is_hurt_by_failpoints", False) else psycopg.Cursor
+    return chosen(connection, row_factory=dict_row)
 
 
 def execute(connection: Connection, name: str, parameters: dict[str, Any]) -> list[DictRow]:

@@ -23,6 +23,8 @@ def cursor_class(failpoints: Failpoints) -> type[psycopg.Cursor[Any]]:
     points = {sql(file): move for move in MOVES for file in _FILES.get(move, (move,))}
 
     class FaultyCursor(psycopg.Cursor[Any]):
+        is_hurt_by_failpoints = True
+
         def execute(self, query: Any, params: Any = None, **options: Any) -> Self:
             move = points.get(query) if isinstance(query, bytes) else None
             if move is None:

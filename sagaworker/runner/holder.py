@@ -79,17 +79,13 @@ class Holder:
         if self._observer.entered is not None:
             self._observer.entered(self._plan.doorbell(self.hold.position.idx), status)
 
-    def call(
-        self, function: Callable[[SagaState], object], state: SagaState, points: tuple[str, str] | None = None
-    ) -> Ended:
+    def call(self, function: Callable[[SagaState], object], state: SagaState, points: tuple[str, str]) -> Ended:
         """Run a member of the step at the cursor, bounded by its TIMEOUT, between its failpoints.
 
         Whatever it or they raise is in what comes back, but for a Ctrl-C, which is raised.
         """
 
         def between() -> object:
-            if points is None:
-                return function(state)
             self._failpoints.hit(points[0], state.step_idx)
             result = function(state)
             self._failpoints.hit(points[1], state.step_idx)

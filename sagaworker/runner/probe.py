@@ -7,6 +7,8 @@ from sagaworker.domain.status import RunStatus, WaitingFor
 from sagaworker.runner.attempt import probed
 from sagaworker.runner.holder import Holder
 
+POINTS = ("probe.before", "probe.after")
+
 
 def probe(holder: Holder) -> None:
     """Ask, and record what the answer comes to. No new attempt is counted, whatever it is."""
@@ -15,7 +17,7 @@ def probe(holder: Holder) -> None:
     holder.arm()
     state = holder.state()
     holder.announce(RunStatus.RUNNING)
-    answer, result = probed(holder.call(step.probe, state), state)
+    answer, result = probed(holder.call(step.probe, state, POINTS), state)
     match walk.after_probe(hold.position.row, answer):
         case walk.Advanced():
             assert result is not None

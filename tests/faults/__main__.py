@@ -101,6 +101,8 @@ def _judged(settings: Settings, folder: Path, ended: list[Ended], took: float) -
     )
     print(f"{len(ended)} cases in {took:.0f} s, all faults fired in {fired}: {dict(kinds)}")
     print(f"points in cases whose faults did not all fire: {dict(unreached.most_common(12))}")
+    alone = sorted(one.case.faults[0] for one in ended if len(one.case.faults) == 1 and not one.fired)
+    print(f"single faults that did not fire: {alone}")
     print(f"{wrong} cases broke a promise, {len(findings)} findings of the audit")
     return 1 if wrong or findings or fired < len(ended) * MOST_FIRE else 0
 
@@ -111,6 +113,8 @@ def _chosen(options: argparse.Namespace) -> list[cases.Case]:
     if options.sample:
         return cases.sample(options.seed, of_singles=options.sample // 3, of_pairs=options.sample - options.sample // 3)
     part, _, of = options.part.partition("/")
+    if options.stories:
+        return [case for case in cases.singles() if case.story != cases.WORKS]
     whole = [*cases.singles(), *(() if options.singles else cases.pairs())]
     return whole[int(part) - 1 :: int(of)]
 
@@ -123,6 +127,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--part", default="1/1", help="each n-th case of all, as in 3/8")
     parser.add_argument("--singles", action="store_true", help="single faults only")
+    parser.add_argument("--stories", action="store_true", help="with --singles: those of probes and people only")
     parser.add_argument("--only", help="one fault, such as advance.after@1=drop")
     parser.add_argument("--times", type=int, default=1, help="with --only")
     parser.add_argument("--busy", type=int, default=1, help="with --only: the step that visits every point")

@@ -14,13 +14,15 @@ from sagaworker.failpoints import Failpoints, parsed
 from sagaworker.runner import ChildPlace, holder
 from sagaworker.settings import Settings
 from tests.faults import steps
-from tests.faults.cases import STEPS, Case
+from tests.faults.cases import STEPS, WORKS, Case
+from tests.faults.person import act
 from tests.waiting import wait_until
 
 LEASE = 0.6
 PAUSE = 2.5 * LEASE
 KIND = "faults"
-PATHS = [f"tests.faults.steps:{name}" for name in ("Acts", "Acts", "Tombstoned", "Acts")]
+WORKERS = ("Acts", "Acts", "Tombstoned", "Acts")
+BUSY = {"asked": "Asked", "person": "Person", "skipper": "Skipper", "halted": "Halted", "given_up": "GivenUp"}
 holder.PARK_FROM = 0.2  # so that parking costs a case no five seconds
 
 
@@ -37,7 +39,6 @@ class Life:
 
 def live(life: Life) -> int:
     """Until the saga is over: 0. What a worker or client would log and survive is survived here."""
-    assert len(PATHS) == STEPS
     logging.disable()
     failpoints = Failpoints(parsed(life.case.text), life.folder, PAUSE)
     with Engine(life.settings, failpoints=failpoints) as engine:
@@ -60,18 +61,33 @@ def live(life: Life) -> int:
 
 
 def _is_over(engine: Engine, life: Life, to_bury: set[str]) -> bool:
-    inputs = {"busy": life.case.busy, "ending": life.case.ending, "folder": str(life.folder)}
-    run = engine.start(KIND, PATHS, inputs=inputs, key=life.folder.name)
+    case, paths = life.case, _paths(life.case)
+    inputs = {"busy": case.busy, "ending": case.ending, "folder": str(life.folder), "paths": paths}
+    run = engine.start(
+        KIND,
+        paths,
+        inputs=inputs,
+        key=life.folder.name,
+        recovery_policy="fail" if case.story == "given_up" else None,
+        on_compensation_failure="halt" if case.story == "halted" else "continue",
+    )
     (life.folder / "saga").write_text(run.id)
     for owner in sorted(to_bury):
         engine.take_over_dead(owner)
         to_bury.discard(owner)
     engine.run_episode(run.id, place=ChildPlace(), should_stop=steps.STOP.is_set)
     steps.STOP.clear()
-    if engine.get(run.id).status.is_terminal:
+    if not act(engine, run.id, case):
         return True
     engine.sweep()
     return False
+
+
+def _paths(case: Case) -> list[str]:
+    names = list(WORKERS) if case.story == WORKS else ["Told"] * STEPS
+    if case.story != WORKS:
+        names[case.busy] = BUSY[case.story]
+    return [f"tests.faults.steps:{name}" for name in names]
 
 
 def _only_own(engine: Engine, life: Life) -> None:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from sagaworker.runner.episode import LOST_TRIES
 from tests.model.protocol import (
     COMPENSATED,
     COMPENSATING,
@@ -15,9 +16,11 @@ from tests.model.protocol import (
     PENDING,
     ROLLED_BACK,
     RUNNING,
+    SKIPPED,
     TERMINAL,
     Config,
     State,
+    Worker,
     initial,
 )
 from tests.model.world import successors
@@ -34,45 +37,92 @@ class Explored:
 
 def breach_of(config: Config, state: State) -> str:
     """What is wrong in one state; empty when nothing is. G2 to G7 of the protocol, as far as they are in the model."""
-    return state.breach or next(_run_breaches(state), "") or next(_row_breaches(config, state), "")
+    return state.breach or next(_run_breaches(config, state), "") or next(_row_breaches(config, state), "")
 
 
-def _run_breaches(state: State) -> Iterator[str]:
+def breach_between(state: State, after: State, action: str) -> str:
+    """What is wrong in one move: what is over moves on, or something begins that a person forbade."""
+    if state.status in TERMINAL:
+        is_same = (state.status, state.idx, state.rows) == (after.status, after.idx, after.rows)
+        if not is_same and not action.startswith("quarantine") and (state.status != FAILED or "reopen" not in action):
+            return f"a saga that was {state.status} changed"
+    if (state.waiting == "hold" or state.is_ordered_back) and begun(after) > begun(state):
+        return "a step was begun on hold" if state.waiting == "hold" else "a step was begun and undoing was ordered"
+    return ""
+
+
+def begun(state: State) -> int:
+    return sum(row.attempts for row in state.rows)
+
+
+def _run_breaches(config: Config, state: State) -> Iterator[str]:  # noqa: C901 - one branch for each promise
     rows = state.rows
     if state.status == COMPLETED:
         if state.cancel:
             yield "a cancel was accepted and the saga completed"
+        if state.late:
+            yield "the run's deadline passed and the saga completed"
         if not all(state.effects) or any(row.status != COMPLETED for row in rows):
             yield "the saga completed and an effect is missing"
     if state.status == ROLLED_BACK:
-        if any(state.effects):
+        if any(effect and row.status != SKIPPED for effect, row in zip(state.effects, rows, strict=False)):
             yield f"the saga is rolled_back and the effects {state.effects} are left"
-        if any(row.status != COMPENSATED and (row.has_completed or row.in_doubt) for row in rows):
+        if any(row.status not in (COMPENSATED, SKIPPED) and (row.has_completed or row.in_doubt) for row in rows):
             yield "the saga is rolled_back and a completed or doubted row was not undone"
-    if state.status == FAILED and all(row.status != NOT_UNDONE for row in rows):
+    if state.status == FAILED and config.policy != "fail" and all(row.status != NOT_UNDONE for row in rows):
         yield "the saga failed and no undo did"
     if state.status in TERMINAL and state.open:
         yield "the saga is terminal and an episode is open"
+    if state.waiting == "operator" and state.open:
+        yield "a saga that waits for a person is held"
 
 
-def _row_breaches(config: Config, state: State) -> Iterator[str]:
+def _row_breaches(config: Config, state: State) -> Iterator[str]:  # noqa: C901 - one branch for each promise
     for idx, row in enumerate(state.rows):
         if state.status == RUNNING and (row.status in (PENDING, RUNNING)) != (idx == state.idx):
             yield f"the saga runs at {state.idx} and row {idx} is {row.status}"
-        if (row.status == COMPENSATING) != (state.status == COMPENSATING and idx == state.idx):
+        has_halted = config.halts and state.waiting == "operator" and row.status == NOT_UNDONE
+        if (row.status == COMPENSATING) != (state.status == COMPENSATING and idx == state.idx and not has_halted):
             yield f"the saga is {state.status} at {state.idx} and row {idx} is {row.status}"
         if state.status == COMPENSATING and idx > state.idx and row.status == COMPLETED:
             yield f"row {idx} is completed above the one that is being undone"
-        if row.attempts > config.max_attempts + min(row.recoveries, config.max_recoveries):
+        lost_tries = LOST_TRIES * config.transactional
+        tries = config.max_attempts + row.orders + lost_tries
+        if row.attempts > tries + min(row.recoveries, config.max_recoveries):
             yield f"row {idx} has {row.attempts} attempts and {row.recoveries} recoveries"
         # A step of one attempt is never tried again after a failure. Where RETRY allows more, a worker that died between
         # claim and begin may grant one more: the row does not tell which of its doubts were deaths.
-        if row.retried >= config.max_attempts + (config.max_attempts > 1) * max(row.recoveries - 1, 0):
+        if row.retried >= tries + (config.max_attempts > 1) * max(row.recoveries - 1, 0):
             yield f"row {idx} was tried again {row.retried} times after a failure"
         if row.in_doubt > row.attempts or row.in_doubt > state.entered[idx].bit_count() + row.recoveries:
             yield f"row {idx} has {row.in_doubt} doubts, nobody died in it and it was not entered"
         if row.fence > state.fence:
             yield f"row {idx} has a fence above the run's"
+        if row.undo_attempts > config.undo_attempts:
+            yield f"the undo of row {idx} was tried {row.undo_attempts} times"
+        if row.status == SKIPPED and not row.is_declared and (row.has_completed or _happened(config, state, idx)):
+            yield f"row {idx} was skipped and it happened"
+        if state.status in TERMINAL and config.policy != "fail":
+            is_definite = row.attempts > 0 and not row.in_doubt and not row.has_completed
+            if row.status in (FAILED, COMPENSATED) and (row.status == FAILED) != is_definite:
+                yield f"row {idx} is {row.status} at rest, after {row.attempts} attempts, {row.in_doubt} in doubt"
+
+
+def _happened(config: Config, state: State, idx: int) -> bool:
+    """What is transactional and not on record did not happen; of other steps in doubt nobody knows."""
+    return config.transactional and state.effects[idx]
+
+
+def in_order(state: State) -> State:
+    """Workers have no names: of states that differ in who is who one is enough."""
+    workers = state.workers
+    if len(workers) < 2:
+        return state
+    return state._replace(workers=tuple(sorted(workers, key=_rank)))
+
+
+def _rank(worker: Worker) -> tuple[object, ...]:
+    return (worker.phase != "idle", worker.fence, worker.phase, worker.move if worker.phase == "seen" else ())
 
 
 def explore(config: Config, *, limit: int = 5_000_000) -> Explored:
@@ -91,7 +141,11 @@ def explore(config: Config, *, limit: int = 5_000_000) -> Explored:
             return Explored(len(numbers), breach, _path(came_from, own))
         if state.status in TERMINAL:
             ends.append(own)
-        for action, after in successors(config, state):
+        for action, found in successors(config, state):
+            after = in_order(found)
+            wrong = breach_between(state, after, action)
+            if wrong:
+                return Explored(len(numbers), wrong, (*_path(came_from, own), action))
             number = numbers.get(after)
             if number is None:
                 number = numbers[after] = len(came_from)

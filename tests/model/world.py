@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sagaworker.domain import walk
+from sagaworker.domain.state import ProbeAnswer
+from tests.model import people
+from tests.model.moves import apply, cancel, claim, take_over, view_of
 from tests.model.protocol import (
     BELLS,
     CANCELS,
     COMPENSATED,
     COMPLETED,
     CRASHES,
+    DEADLINES,
     LOSSES,
     NOT_UNDONE,
     PENDING,
     RUNNING,
+    SKIPPED,
     TAKEOVERS,
     TERMINAL,
     YIELDS,
@@ -23,33 +28,31 @@ from tests.model.protocol import (
     View,
     Worker,
     after_failure,
-    apply,
-    cancel,
-    claim,
+    after_probe,
+    after_undo_failure,
     decide,
     failing,
     put,
-    take_over,
-    view_of,
 )
 
 
 def successors(config: Config, state: State) -> Iterator[tuple[str, State]]:
     yield from _surroundings(config, state)
+    yield from people.orders(config, state)
     for n, worker in enumerate(state.workers):
         # Two idle workers are alike.
         if worker.phase == "idle" and n and state.workers[n - 1].phase == "idle":
             continue
         for action, after in _working(config, state, n, worker):
-            yield f"{action} by {n}", after
+            yield f"{action} by {worker.fence or 'a newcomer'}", after
 
 
 def _spend(state: State, what: int) -> State:
     return state._replace(left=put(state.left, what, state.left[what] - 1))
 
 
-def _surroundings(config: Config, state: State) -> Iterator[tuple[str, State]]:
-    is_due = state.waiting != "quarantine" or not state.rows[state.idx].quarantined
+def _surroundings(config: Config, state: State) -> Iterator[tuple[str, State]]:  # noqa: C901 - one branch for each event
+    is_due = not state.waiting or (state.waiting == "quarantine" and not state.rows[state.idx].quarantined)
     if state.bells and state.left[BELLS]:
         yield "bell lost", _spend(state._replace(bells=state.bells - 1), BELLS)
         yield "bell doubled", _spend(state._replace(bells=2), BELLS)
@@ -58,6 +61,8 @@ def _surroundings(config: Config, state: State) -> Iterator[tuple[str, State]]:
     if state.left[CANCELS] and (after := cancel(state)) is not None:
         seq = state.seq + (config.mutant == "seq_in_guard")
         yield "cancel", _spend(after._replace(seq=seq), CANCELS)
+    if state.left[DEADLINES] and state.status not in TERMINAL:
+        yield "deadline of the run", _spend(state._replace(late=True), DEADLINES)
     # The lease of a dead holder runs out some day; that of a living one may, as often as the configuration says.
     holder_is_alive = any(w.fence == state.open and w.phase not in ("idle", "seen", "dead") for w in state.workers)
     if state.open and (state.left[TAKEOVERS] or not holder_is_alive):
@@ -78,7 +83,7 @@ def _surroundings(config: Config, state: State) -> Iterator[tuple[str, State]]:
 def _hard_end(state: State, idx: int) -> State:
     """Past deadline and grace no process lives on in an attempt of that row which was given up."""
     workers = tuple(
-        Worker() if w.phase in ("hold", "in") and w.view.idx == idx and w.fence != state.fence else w
+        Worker() if w.phase in ("hold", "in", "probed") and w.view.idx == idx and w.fence != state.fence else w
         for w in state.workers
     )
     return state._replace(workers=workers, rows=put(state.rows, idx, state.rows[idx]._replace(quarantined=False)))
@@ -97,7 +102,7 @@ def _working(  # noqa: C901, PLR0912 - one branch for each phase
             yield "read", to(rung, Worker("seen", move=seen)) if state.status not in TERMINAL else rung
         return
     if worker.phase == "seen":
-        after = claim(state, worker.move)
+        after = claim(config, state, worker.move)
         if after is None:
             yield "refused", to(state, Worker())
         else:
@@ -121,7 +126,7 @@ def _working(  # noqa: C901, PLR0912 - one branch for each phase
             yield from ((f"{action}, {how}", end) for how, end in _sent(config, after, n, move))
 
 
-def _acting(config, state, n, worker):  # noqa: C901, PLR0912 - one branch for each decision of the walk
+def _acting(config, state, n, worker):  # noqa: C901, PLR0912, PLR0915 - one branch for each decision
     """(action, state, the move to send or None)"""
     view, fence = worker.view, worker.fence
     if worker.phase == "in":
@@ -130,7 +135,12 @@ def _acting(config, state, n, worker):  # noqa: C901, PLR0912 - one branch for e
             yield "raised", state, after_failure(config, view.row, False)
         return
     if worker.phase == "undone":
-        yield "undid", state, ("compensated", COMPENSATED)
+        yield "undid", state, ("compensated", COMPENSATED, True)
+        if config.undo_fails and config.undo_attempts > 1:
+            yield "raised after its undo", state, after_undo_failure(config, view.row)
+        return
+    if worker.phase == "probed":
+        yield "answered", state, worker.move
         return
     if state.left[YIELDS]:
         begun = view.row.status == RUNNING and view.row.live and view.row.fence == fence
@@ -149,17 +159,26 @@ def _acting(config, state, n, worker):  # noqa: C901, PLR0912 - one branch for e
                 yield "declined", entered, after_failure(config, view.row, True)
                 yield "raised early", entered, after_failure(config, view.row, False)
         case walk.Compensate():
-            undone = _undone(config, state, view.idx)
+            undone = _undone(config, _meets_hold(state, worker), view.idx)
             yield "undoing", undone._replace(workers=put(undone.workers, n, worker._replace(phase="undone"))), None
             if config.undo_fails:
-                result = COMPENSATED if config.mutant == "failed_undo_is_done" else NOT_UNDONE
-                yield "undo failed", state, ("compensated", result)
+                yield "undo failed", state, after_undo_failure(config, view.row)
         case walk.Begin():
             yield "begin", state, ("begin",)
         case walk.Fail():
             yield "fail", state, failing(config, decided)
         case walk.RecordUndo():
-            yield "record", state, ("compensated", str(decided.result))
+            yield "record", state, ("compensated", str(decided.result), False)
+        case walk.Probe():
+            found = ProbeAnswer.COMPLETED if state.effects[view.idx] else ProbeAnswer.ABSENT
+            for answer in (found, ProbeAnswer.UNKNOWN):
+                probed = worker._replace(phase="probed", move=after_probe(view.row, answer))
+                yield f"probe says {answer}", state._replace(workers=put(state.workers, n, probed)), None
+        case walk.AskOperator():
+            yield "ask", state, ("park", "operator")
+        case walk.LetGo():
+            begun = view.row.status == RUNNING and view.row.live and view.row.fence == fence
+            yield "let go", state, ("yield", begun)
         case walk.Quarantine():
             yield "park", state, ("park", "quarantine")
         case _:
@@ -179,17 +198,25 @@ def _entered(config: Config, state: State, view: View) -> State:
     )
 
 
+def _meets_hold(state: State, worker: Worker) -> State:
+    """Of a saga on hold no undo is entered but the one that ran when it was said."""
+    if state.waiting == "hold" and state.open == worker.fence and state.held_at not in (-1, worker.view.idx):
+        return state._replace(breach=state.breach or f"the undo of {worker.view.idx} was entered on hold")
+    return state
+
+
 def _acted(config: Config, state: State, idx: int) -> State:
-    if config.tombstone and state.tombs[idx]:
+    if config.transactional or (config.tombstone and state.tombs[idx]):
         return state
     breach = state.breach
-    if not all(state.effects[:idx]):
+    if not all(state.effects[:idx]) and state.rows[idx].status != SKIPPED:
         breach = breach or f"step {idx} acted while a lower one has no effect"
     return state._replace(effects=put(state.effects, idx, True), breach=breach)
 
 
 def _undone(config: Config, state: State, idx: int) -> State:
-    above = [i for i in range(idx + 1, len(state.rows)) if state.effects[i] and state.rows[i].status != NOT_UNDONE]
+    left = (NOT_UNDONE, SKIPPED)
+    above = [i for i in range(idx + 1, len(state.rows)) if state.effects[i] and state.rows[i].status not in left]
     breach = f"step {idx} is undone and step {above[0]} is not" if above else ""
     return state._replace(
         effects=put(state.effects, idx, False),
@@ -206,7 +233,9 @@ def _sent(config: Config, state: State, n: int, move: tuple[object, ...]) -> Ite
         lost = _spend(state, LOSSES)
         unknown = worker._replace(phase="unknown", move=move)
         lost = lost._replace(workers=put(lost.workers, n, unknown))
-        yield "no acknowledgement", lost._replace(flying=(*lost.flying, (worker.fence, worker.view, move)))
+        # What is inside a step's transaction cannot land once its line is dead: COMMIT was never sent.
+        flies = () if config.transactional and move[0] == "advance" else ((worker.fence, worker.view, move),)
+        yield "no acknowledgement", lost._replace(flying=(*lost.flying, *flies))
         if after is not None:
             landed = _spend(after, LOSSES)
             yield "acknowledgement lost", landed._replace(workers=put(landed.workers, n, unknown))
@@ -230,7 +259,8 @@ def _refused(config: Config, state: State, n: int, move: tuple[object, ...]) -> 
     """No row came back: Hold._move reads, and knows whether it landed before, met a cancel, or was fenced."""
     worker = state.workers[n]
     if state.fence == worker.fence and (
-        _signature(state) != _expected(worker) or (move[0] == "begin" and state.cancel)
+        _signature(state) != _expected(worker)
+        or (move[0] == "begin" and (state.cancel or state.late or state.waiting == "hold"))
     ):
         return _known(state, n)
     gone = state._replace(workers=put(state.workers, n, Worker()))
@@ -257,5 +287,7 @@ def _resolved(config: Config, state: State, n: int, worker: Worker) -> Iterator[
         yield "had landed", _known(state, n)
     elif config.mutant == "lost_ack_is_failure" and worker.move[0] == "advance":
         yield from _sent(config, state, n, ("fail", False, False))
+    elif config.transactional and worker.move[0] == "advance":
+        yield from _sent(config, state, n, after_failure(config, worker.view.row, True, lost=True))
     else:
         yield from _sent(config, state, n, worker.move)

@@ -5,7 +5,8 @@ import pytest
 
 from sagaworker import InvalidInput, MoveRefused, Probed, SagaNotFound, StaleView
 from sagaworker.domain.status import RunStatus, StepStatus
-from tests.holding import advance, claimed
+from sagaworker.domain.walk import Retry
+from tests.holding import TIMEOUT, advance, claimed
 from tests.races.test_fences import racing
 from tests.recovery.test_doubt import doubted, row
 from tests.runner import steps
@@ -227,6 +228,24 @@ def test_a_saga_that_was_given_up_can_be_undone_instead(engine):
     assert engine.retry(run.id, undo=True, **WHY).status is RunStatus.COMPENSATING
     assert engine.run(run.id).status is RunStatus.ROLLED_BACK, timeline(engine, run.id)
     assert steps.EFFECTS == ["undo 1 unknown last=None", "undo 0 completed last=None"]
+
+
+@pytest.mark.parametrize("options", [{"undo": True}, {}])
+def test_a_saga_that_was_given_up_before_anything_happened_is_rolled_back_at_once_where_it_may_not_go_on(
+    engine, options
+):
+    run = engine.start("t", [S + "Works"], recovery_policy="fail")
+    hold = claimed(engine, run.id)
+    hold.retry(Retry(delay=0, error={}, doubted=False), park=False, undo_timeout=TIMEOUT)
+    if not options:
+        engine.cancel(run.id)
+    hold.close()
+    assert engine.take_over_dead(engine.owner) == 1
+    assert engine.retry(run.id, **options, **WHY).status is RunStatus.ROLLED_BACK
+    assert engine.run(run.id).error_class == ("orphaned" if options else "cancelled")
+    assert statuses(engine, run) == ["failed"]
+    assert steps.EFFECTS == []
+    assert engine.audit() == []
 
 
 # -- hold and release ----------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import pytest
 from sagaworker import StepFailed
 from sagaworker.domain.status import RunStatus, StepStatus
 from sagaworker.ledger.stepping import StepTransaction
+from sagaworker.runner import HostPlace
 from tests.holding import claimed, expire
 from tests.runner import steps
 from tests.showing import timeline
@@ -173,6 +174,19 @@ def test_one_that_died_is_not_undone_for_it_was_rolled_back(engine, effects, how
     assert engine.run(run.id).status is RunStatus.ROLLED_BACK, timeline(engine, run.id)
     assert engine.list_step_results(run.id)[0].status is StepStatus.SKIPPED
     assert steps.EFFECTS == []
+
+
+def test_one_that_died_and_was_let_go_again_is_skipped_by_a_cancel_and_the_ledger_is_sound(engine, effects):
+    run = engine.start("t", [S + "Transacts"], recovery_policy="restart")
+    claimed(engine, run.id).close()
+    engine.take_over_dead(engine.owner)
+    stops = iter([False])
+    assert engine.run_episode(run.id, place=HostPlace(), should_stop=lambda: next(stops, True)).outcome == "yielded"
+    engine.cancel(run.id)
+    assert engine.run(run.id).status is RunStatus.ROLLED_BACK, timeline(engine, run.id)
+    row = engine.list_step_results(run.id)[0]
+    assert (row.status, row.attempts, row.in_doubt) == (StepStatus.SKIPPED, 1, 0)
+    assert engine.audit() == []
 
 
 def test_a_worker_that_was_given_up_in_the_middle_commits_nothing(engine, effects):

@@ -1,11 +1,13 @@
--- move: failed -> running; failed -> compensating
+-- move: failed -> running; failed -> compensating; failed -> rolled_back
 -- An operator takes a failed saga up again: undos that failed are tried again, the highest first and with all their
--- tries; a saga that was given up as an orphan goes on from its step, or (with undo, or a cancel accepted) is undone.
+-- tries; a saga that was given up as an orphan goes on from its step, or (with undo, or a cancel accepted) is undone,
+-- which may mean that nothing is left to do.
 WITH found AS (
   SELECT
     r.id,
     l.step_idx AS idx,
     undone.failed_idx,
+    undone.failed_idx IS NULL AND NOT (%(undo)s OR r.cancel_requested) AS goes_on,
     CASE
       WHEN undone.failed_idx IS NOT NULL THEN undone.failed_idx
       WHEN NOT (%(undo)s OR r.cancel_requested) THEN NULL
@@ -31,26 +33,30 @@ run AS (
   UPDATE saga_runs AS r
   SET
     seq = r.seq + 1,
-    status = CASE WHEN found.undo_idx IS NULL THEN 'running' ELSE 'compensating' END,
+    status = CASE
+      WHEN found.goes_on THEN 'running'
+      WHEN found.undo_idx IS NULL THEN 'rolled_back'
+      ELSE 'compensating' END,
     current_step_idx = coalesce(found.undo_idx, r.current_step_idx),
     waiting_for = NULL,
     rings = 0,
-    wake_at = statement_timestamp() + %(ring_after)s::interval,
-    completed_at = NULL,
+    wake_at = CASE
+      WHEN found.goes_on OR found.undo_idx IS NOT NULL THEN statement_timestamp() + %(ring_after)s::interval END,
+    completed_at = CASE WHEN NOT found.goes_on AND found.undo_idx IS NULL THEN statement_timestamp() END,
     -- What a saga goes on from has no error; what is undone keeps why.
     error = CASE
-      WHEN found.undo_idx IS NULL THEN NULL
+      WHEN found.goes_on THEN NULL
       WHEN found.failed_idx IS NULL THEN jsonb_build_object(
         'reason', CASE WHEN r.cancel_requested THEN 'cancelled' ELSE 'orphaned' END,
         'compensate_from_idx', found.undo_idx)
       ELSE r.error - 'not_undone' END,
     error_class = CASE
-      WHEN found.undo_idx IS NULL THEN NULL
+      WHEN found.goes_on THEN NULL
       WHEN found.failed_idx IS NULL AND r.cancel_requested THEN 'cancelled'
       ELSE r.error_class END
   FROM found
   WHERE r.id = found.id AND r.status = 'failed'
-  RETURNING r.id, r.seq, r.status, found.idx, found.undo_idx, found.failed_idx
+  RETURNING r.id, r.seq, r.status, found.idx, found.undo_idx, found.failed_idx, found.goes_on
 ),
 ledger AS (
   UPDATE saga_step_results AS l
@@ -60,8 +66,9 @@ ledger AS (
       -- A lower undo that failed too comes when it is reached, like any other.
       WHEN l.status = 'compensation_failed' AND l.completed_at IS NOT NULL THEN 'completed'
       WHEN l.status = 'compensation_failed' THEN 'failed'
-      WHEN run.undo_idx IS NULL AND (%(begin_again)s OR l.in_doubt = 0) THEN 'pending'
-      WHEN run.undo_idx IS NULL THEN 'running'
+      WHEN run.goes_on AND (%(begin_again)s OR l.in_doubt = 0) THEN 'pending'
+      WHEN run.goes_on THEN 'running'
+      WHEN l.status = 'pending' AND l.attempts > 0 THEN 'failed'
       ELSE l.status END,
     compensation_attempts = CASE WHEN l.status = 'compensation_failed' THEN 0 ELSE l.compensation_attempts END,
     compensation_recoveries = CASE WHEN l.status = 'compensation_failed' THEN 0 ELSE l.compensation_recoveries END,
@@ -69,7 +76,7 @@ ledger AS (
   FROM run
   WHERE
     l.saga_id = %(saga_id)s
-    AND (l.step_idx = run.undo_idx OR l.status = 'compensation_failed' OR (run.undo_idx IS NULL AND l.step_idx = run.idx))
+    AND (l.step_idx IN (run.undo_idx, run.idx) OR l.status = 'compensation_failed')
 ),
 journal AS (
   INSERT INTO saga_events (saga_id, seq, type, step_idx, data)
@@ -77,7 +84,7 @@ journal AS (
     run.id, run.seq, 'operator.retried', coalesce(run.undo_idx, run.idx),
     jsonb_build_object(
       'status', run.status, 'waiting_for', NULL,
-      'what', CASE WHEN run.failed_idx IS NOT NULL THEN 'undo' WHEN run.undo_idx IS NULL THEN 'step' ELSE 'saga' END,
+      'what', CASE WHEN run.failed_idx IS NOT NULL THEN 'undo' WHEN run.goes_on THEN 'step' ELSE 'saga' END,
       'compensate_from_idx', run.undo_idx, 'who', %(who)s::text, 'reason', %(reason)s::text,
       'request', %(request)s::text)
   FROM run

@@ -1,4 +1,5 @@
 -- invariant 14: at rest, a row failed <=> it was begun, definite and never in doubt; or the run ended by policy fail
+-- A TRANSACTIONAL one that was given up before it was in doubt is skipped: it was rolled back.
 SELECT r.id AS saga_id, concat('row ', l.step_idx, ' is ', l.status, ', in doubt ', l.in_doubt, ' times') AS detail
 FROM saga_step_results AS l
 JOIN saga_runs AS r ON r.id = l.saga_id
@@ -7,7 +8,7 @@ WHERE
   AND (
     (l.status = 'failed' AND (l.in_doubt > 0 OR l.attempts = 0 OR l.completed_at IS NOT NULL))
     OR (
-      l.status NOT IN ('failed', 'running', 'waiting', 'compensating')
+      l.status NOT IN ('failed', 'running', 'waiting', 'compensating', 'skipped')
       AND l.attempts > 0
       AND l.in_doubt = 0
       AND l.completed_at IS NULL
