@@ -93,7 +93,9 @@ class Orphan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beat:
-    """What a heartbeat learned of one hold. Not extended: its attempt has outlived its deadline and grace."""
+    """What a heartbeat learned of one hold. Not extended: its attempt has outlived its deadline and grace, or somebody
+    else has its row locked.
+    """
 
     is_extended: bool
     cancel_requested: bool
@@ -182,8 +184,9 @@ class Ledger:
             "doubts": doubts,
         }
         row = self._claimed(parameters, seen, claimer, line, lease)
-        if row is None or lease.is_lost:
+        if row is None:
             return None
+        # Also where the answer came too late for the lease: the holder then begins nothing and lets go.
         return Hold(
             line,
             saga_id=seen.id,

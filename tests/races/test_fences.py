@@ -1,6 +1,7 @@
 """Two workers, one saga: the writes of the two never interleave, whoever is late writes nothing."""
 
 import threading
+import time
 from datetime import timedelta
 
 import psycopg
@@ -11,6 +12,7 @@ from sagaworker.domain import walk
 from sagaworker.domain.status import ErrorClass, RunStatus, StepStatus, WaitingFor
 from sagaworker.engine import Engine
 from sagaworker.heartbeat import Heartbeat
+from sagaworker.runner import ThreadPlace
 from tests.holding import TIMEOUT, advance, claimed, expire
 from tests.showing import timeline
 from tests.waiting import wait_until
@@ -55,6 +57,24 @@ def test_of_sixteen_claimers_one_wins(pair):
         assert claimed(one, run.id) is None
         assert winners[0].fence == 1
         advance(winners[0], last=True)
+
+
+def test_a_claim_that_is_answered_after_its_lease_begins_nothing_and_lets_go_at_once(pair, settings):
+    with Engine(settings.replace(lease=0.5)) as late, psycopg.connect(settings.database_url) as stranger:
+        run = late.start("t", ["tests.runner.steps:Works"])
+        stranger.execute("SELECT FROM saga_runs WHERE id = %s FOR UPDATE", (run.id,))
+        ends = []
+        walker = threading.Thread(target=lambda: ends.append(late.run_episode(run.id, place=ThreadPlace())))
+        began = time.monotonic()
+        walker.start()
+        wait_until(lambda: time.monotonic() > began + 0.7)
+        stranger.rollback()
+        walker.join()
+        assert ends[0].outcome == "yielded", timeline(late, run.id)
+        assert [episode.outcome for episode in late.timeline(run.id).episodes] == ["yielded"], timeline(late, run.id)
+        row = late.list_step_results(run.id)[0]
+        assert (row.status, row.attempts, row.in_doubt) == ("pending", 0, 0), timeline(late, run.id)
+        assert late.run(run.id).status is RunStatus.COMPLETED
 
 
 LATE_MOVES = {
