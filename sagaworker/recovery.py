@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
@@ -16,9 +15,10 @@ from sagaworker.domain.records import Doorbell, SagaRun, SweepResult
 from sagaworker.domain.recovery import RecoverResult, Scope
 from sagaworker.failpoints import Failpoints
 from sagaworker.ledger.moves import Ledger, Orphan, TakenOver
-from sagaworker.ledger.outage import OUTAGE, POISON
+from sagaworker.ledger.outage import POISON
 from sagaworker.ledger.sweeping import Due, Sweeping
 from sagaworker.policies import Policies, ResolvePolicy
+from sagaworker.reach import Reach
 from sagaworker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class Recovery:
         self._tick = settings.sweep_interval
         # Longer than the longest time between two sweeps of a healthy system: that of workers whose beat is dead.
         self._gap = max(self._lease, (OVERDUE_TICKS + 1) * self._tick) + self._tick
-        self._away_at: float | None = None
+        self._reach = Reach(self._lease)
 
     def sweep(
         self,
@@ -95,14 +95,11 @@ class Recovery:
     def sweep_if_overdue(self, scope: Scope) -> SweepResult | None:
         """For a worker, once a tick: sweep where no beat did for three ticks; None where one did. One cheap read.
 
-        Raises what the driver raises while the database is away: this process then takes nothing over for a lease.
+        Raises what the driver raises while the database is away: this process then holds back for as long.
         """
         every = OVERDUE_TICKS * self._tick
-        try:
+        with self._reach.watched():
             is_overdue = self._sweeping.is_overdue(scope, every=every)
-        except OUTAGE:
-            self._away_at = time.monotonic()
-            raise
         if not is_overdue:
             return None
         log.warning("no sweep began for %.1f s (is a beat running?): this worker sweeps", every.total_seconds())
@@ -196,14 +193,9 @@ class Recovery:
 
     def _contact(self) -> timedelta:
         """Note that the database is reached; for how long takeovers wait, as all sweepers and this process saw it."""
-        try:
+        with self._reach.watched():
             held_for = self._sweeping.contact(gap=self._gap, lease=self._lease)
-        except OUTAGE:
-            self._away_at = time.monotonic()
-            raise
-        if self._away_at is None:
-            return held_for
-        return max(held_for, timedelta(seconds=self._away_at - time.monotonic()) + self._lease)
+        return max(held_for, self._reach.held_for)
 
     def _pages(self, scope: Scope, stale_after: timedelta) -> Iterator[list[Orphan]]:
         last: Orphan | None = None

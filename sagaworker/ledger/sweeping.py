@@ -46,7 +46,8 @@ class Sweeping:
     def contact(self, *, gap: timedelta, lease: timedelta) -> timedelta:
         """Note that the database is reached; how long takeovers are held back from now.
 
-        They are for one lease from the first contact after a gap, or of a server that was started since the last one.
+        They are from the first contact after a gap, or of a server that was started since the last one, for as long as
+        there was no contact, at most for a lease.
         """
         row = self._database.retried("contact", {"gap": gap, "lease": lease})[0]
         return timedelta(seconds=row["held_for"])

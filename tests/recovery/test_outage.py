@@ -1,5 +1,6 @@
 """After an outage of the database nothing is taken over for a full lease: the living must be able to say so first."""
 
+import time
 from datetime import timedelta
 
 import psycopg
@@ -55,13 +56,30 @@ def test_one_sweeper_that_notices_holds_all_back(engine):
     assert engine.sweep().restarted == 1
 
 
-def test_a_server_that_was_started_again_holds_back_however_short_it_was_away(engine):
+@pytest.mark.parametrize(("away", "held"), [(4, 4), (29, 29), (45, 30)])
+def test_a_server_that_was_started_again_holds_back_for_as_long_as_nobody_reached_it(engine, away, held):
     engine.sweep()
     orphan(engine)
+    slept(engine, away)
     execute(engine, "UPDATE sweep_state SET server_started_at = server_started_at - interval '1 day'")
     assert engine.sweep().held_back == 1
-    execute(engine, "UPDATE sweep_state SET held_until = NULL")
-    assert engine.sweep().restarted == 1
+    execute(engine, "UPDATE sweep_state SET held_until = held_until - %s * interval '1 second'", held - 2)
+    assert engine.sweep().held_back == 1, "two seconds before"
+    execute(engine, "UPDATE sweep_state SET held_until = held_until - interval '3 seconds'")
+    assert engine.sweep().restarted == 1, "a second after"
+
+
+def test_a_second_restart_does_not_shorten_what_the_first_one_holds_back(engine):
+    restarted = "UPDATE sweep_state SET server_started_at = server_started_at - interval '1 day'"
+    engine.sweep()
+    orphan(engine)
+    slept(engine, 20)
+    execute(engine, restarted)
+    assert engine.sweep().held_back == 1
+    execute(engine, restarted)
+    assert engine.sweep().held_back == 1
+    slept(engine, 0)
+    assert engine.sweep().held_back == 1
 
 
 def test_a_holder_that_lived_through_the_outage_keeps_its_saga(engine):
@@ -78,7 +96,7 @@ def test_a_holder_that_lived_through_the_outage_keeps_its_saga(engine):
     hold.close()
 
 
-def test_a_sweeper_that_itself_could_not_reach_the_database_takes_nothing_over_for_a_lease(
+def test_a_sweeper_that_could_not_reach_the_database_holds_back_for_as_long_and_the_others_do_not(
     empty_database_url, database_server
 ):
     from sagaworker import Engine
@@ -92,6 +110,8 @@ def test_a_sweeper_that_itself_could_not_reach_the_database_takes_nothing_over_f
         orphan(engine)
         engine.sweep_if_overdue()
         orphan(engine)
+        reached_at = time.monotonic()
+        wait_until(lambda: time.monotonic() > reached_at + 0.5)
         admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
         admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
         with pytest.raises(Exception, match="not currently accepting connections"):

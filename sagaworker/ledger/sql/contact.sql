@@ -1,4 +1,5 @@
 -- notes: that a sweeper reached the database; answers for how long takeovers are held back after an outage
+-- For as long as it may have lasted, at most a lease: within that the living have beaten again.
 -- A gap that follows a contact which was held back itself holds nothing: sweeps that are always that rare (somebody's
 -- cron) would else never take anything over. Who lived through a second outage so soon saw it fail.
 INSERT INTO sweep_state AS s (name, last_at, server_started_at)
@@ -9,7 +10,7 @@ SET
     WHEN
       s.server_started_at <> excluded.server_started_at
       OR (s.last_at < clock_timestamp() - %(gap)s::interval AND coalesce(s.held_until <= s.last_at, true))
-      THEN clock_timestamp() + %(lease)s::interval
+      THEN greatest(s.held_until, clock_timestamp() + least(%(lease)s::interval, clock_timestamp() - s.last_at))
     ELSE s.held_until END,
   last_at = clock_timestamp(),
   server_started_at = excluded.server_started_at
