@@ -149,8 +149,9 @@ def _cursor(connection: Connection) -> psycopg.Cursor[DictRow]:
 
     But the one that failpoints hurt, where they are set.
     """
-    kind = connection.cursor_factory
-    chosen = kind if getattr(kind, "is_hurt_by_failpoints", False) else psycopg.Cursor
+    chosen: type[psycopg.Cursor[Any]] = psycopg.Cursor
+    if getattr(connection.cursor_factory, "is_hurt_by_failpoints", False):
+        chosen = connection.cursor_factory
     return chosen(connection, row_factory=dict_row)
 
 
