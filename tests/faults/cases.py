@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from sagaworker.failpoints import EFFECT_ACTIONS, EFFECTS, MOVES, Action
 
-ENDINGS = ("completes", "fails", "cancelled")
+ENDINGS = ("completes", "fails", "cancelled", "parks")  # parks: fails at once, so that the quarantine is met
 STEPS = 4
 WORKS = "works"  # the story in which a step fails, waits, stops and is undone
 STORIES = {
@@ -104,6 +104,8 @@ def _points() -> Iterator[Point]:
 def _endings(names: list[str]) -> tuple[str, ...]:
     if "cancel" in names:
         return ("cancelled",)
+    if set(names) == {"park"}:
+        return ("parks",)
     if "halted" in (STORY_OF.get(name) for name in names):
         return ("fails",)
     if "skipper" in (STORY_OF.get(name) for name in names):

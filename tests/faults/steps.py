@@ -28,7 +28,7 @@ class Acts:
     NAME = "acts"
     TIMEOUT = 4
     TOMBSTONE = False
-    RETRY = RetryPolicy(max_attempts=4, base=0.02, factor=5, jitter=False, retry_on=(Wobble, StepFailed))
+    RETRY = RetryPolicy(max_attempts=5, base=0.02, factor=3, jitter=False, retry_on=(Wobble, StepFailed))
     COMPENSATE_RETRY = RetryPolicy(max_attempts=6, base=0.02, factor=1, jitter=False)
 
     def execute(self, state: SagaState) -> SagaState:
@@ -43,12 +43,15 @@ class Acts:
         return state.put_output(f"did_{state.step_idx}", state.attempt)
 
     def _is_busy(self, state: SagaState) -> None:
-        if state.attempt == 1:
+        if state.get_input("ending") == "parks":
+            raise RuntimeError("for good")
+        # Twice: where the machine is so busy that a lease runs out, a claim begins the attempt instead.
+        if state.attempt in (1, 2):
             raise StepFailed("tried again at once")
-        if state.attempt == 2:
+        if state.attempt == 3:
             STOP.set()
             raise StepFailed("tried again elsewhere")
-        if state.attempt == 3:
+        if state.attempt == 4:
             raise Wobble  # tried again so late that it parks
         if state.get_input("ending") == "cancelled":
             answer = ENGINE[0].cancel(state.saga_id)

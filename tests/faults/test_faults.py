@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from sagaworker.engine import Engine
 from sagaworker.errors import InvalidSetting
 from sagaworker.failpoints import POINTS, Failpoints, parsed
+from sagaworker.settings import Settings
 from tests.faults.cases import STORIES, WORKS, pairs, singles
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +34,24 @@ def test_every_point_is_hurt_alone_and_every_two_in_both_orders():
     for story in (WORKS, *STORIES):
         own = {re.sub(r"@\d", "", case.faults[0]) for case in singles() if case.story == story}
         assert {(a, b) for a in own for b in own} <= set(both)
+
+
+def test_what_moves_a_saga_outside_an_episode_is_hurt_too_and_lands_once(database_url, tmp_path):
+    points = ("start.after=drop", "hold.before=drop", "release.after=raise", "cancel.after=drop")
+    failpoints = Failpoints(parsed(",".join(points)), tmp_path)
+    with Engine(Settings(database_url=database_url), failpoints=failpoints) as engine:
+        run = engine.start("hurt", ["steps.echo"])
+        engine.hold(run.id, reason="to see")
+        engine.release(run.id, reason="seen")
+        engine.cancel(run.id)
+        assert [entry.type for entry in engine.timeline(run.id).journal] == [
+            "saga.started",
+            "operator.held",
+            "operator.released",
+            "saga.cancel_requested",
+        ]
+    fired = {path.name.partition("-")[2] for path in tmp_path.iterdir()}
+    assert fired == {point.replace("=", "-") for point in points}
 
 
 def test_failpoints_are_refused_outside_tests():

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sagaworker.runner.episode import LOST_TRIES
+from sagaworker.runner.transaction import LOST_TRIES
 from tests.model.protocol import (
     COMPENSATED,
     COMPENSATING,

@@ -15,7 +15,7 @@ from sagaworker.domain import walk
 from sagaworker.domain.retry import RetryPolicy
 from sagaworker.domain.state import ProbeAnswer
 from sagaworker.domain.status import RunStatus, StepStatus
-from sagaworker.runner.episode import LOST_TRIES
+from sagaworker.runner.transaction import LOST_TRIES
 
 PENDING, RUNNING, COMPENSATING = RunStatus.PENDING.value, RunStatus.RUNNING.value, RunStatus.COMPENSATING.value
 COMPLETED, ROLLED_BACK, FAILED = RunStatus.COMPLETED.value, RunStatus.ROLLED_BACK.value, RunStatus.FAILED.value
