@@ -22,4 +22,6 @@ def test_the_patch_applies(tree, mutant):
 
 
 def test_every_patch_has_a_mutant_and_every_mutant_is_in_the_model_too():
-    assert {file.stem for file in PATCHES.iterdir()} == {mutant.name for mutant in MUTANTS} == set(MODELLED)
+    names = {mutant.name for mutant in MUTANTS}
+    assert {file.stem for file in PATCHES.iterdir()} == names
+    assert names <= set(MODELLED)
