@@ -78,8 +78,9 @@ def test_a_second_restart_does_not_shorten_what_the_first_one_holds_back(engine)
     assert engine.sweep().held_back == 1
     execute(engine, restarted)
     assert engine.sweep().held_back == 1
-    slept(engine, 0)
     assert engine.sweep().held_back == 1
+    execute(engine, "UPDATE sweep_state SET held_until = held_until - interval '21 seconds'")
+    assert engine.sweep().restarted == 1
 
 
 def test_a_holder_that_lived_through_the_outage_keeps_its_saga(engine):
