@@ -11,8 +11,9 @@ demo: $(VENV)/ready
 up: $(VENV)/ready
 	$(BIN)/sagaworker up
 
+# Two files at a time, each half with servers of its own: most tests wait for processes rather than compute.
 test: $(VENV)/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/ready
 	$(BIN)/ruff format --check .
