@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -147,12 +147,20 @@ class Faults:
         return True
 
     def _kill_main(self) -> bool:
-        """Preferably one with no child that sleeps, for its late writes are wanted too, and with one at work."""
-        busy = {aim.pid for aim in self._insiders("")}
-        pools = {main: set(self._stage.children(main)) for main in MAINS}
+        """Preferably one with no child that sleeps, for its late writes are wanted too, and while both are at work.
 
-        def unfit(main: str) -> tuple[bool, bool, float]:
-            return bool(pools[main] & self._stopped), not busy & pools[main], self._draw.random()
+        Without any worker nothing resumes before one has started, and that would be all the run measured.
+        """
+        until = time.monotonic() + AIM_SECONDS
+        pools = {main: set(self._stage.children(main)) for main in MAINS}
+        while not self._are_at_work(pools.values()):
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.02)
+            pools = {main: set(self._stage.children(main)) for main in MAINS}
+
+        def unfit(main: str) -> tuple[bool, float]:
+            return bool(pools[main] & self._stopped), self._draw.random()
 
         victim = min(MAINS, key=unfit)
         pid, children = self._stage.supervisor.pid(victim), sorted(pools[victim])
@@ -163,6 +171,10 @@ class Faults:
         self.hits.append(Hit(at, pid, "main"))
         self.hits += [Hit(at, child, "child of main") for child in children]
         return True
+
+    def _are_at_work(self, pools: Iterable[set[int]]) -> bool:
+        busy = {aim.pid for aim in self._insiders("")} - self._stopped
+        return all(busy & pool for pool in pools)
 
     def _pause(self, what: str, seconds: float, fault: str) -> bool:
         for aim in self._aimed(what):

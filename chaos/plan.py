@@ -43,7 +43,7 @@ class Size:
 FULL = Size(
     sagas=10_000,
     calm=300,
-    window=380,
+    window=500,
     doubled=1000,
     faults={
         "child in execute": 150,

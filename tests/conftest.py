@@ -10,7 +10,7 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -78,24 +78,19 @@ def empty_database_url(database_server: DatabaseServer) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def broker_numbers() -> Sequence[int]:
-    """Those of the broker's databases that are ours: where tests run side by side on a given server, a share of 1 to 15."""
+def broker_numbers() -> Iterator[int]:
+    """Database numbers of the broker in turn: what a test left running does not meet the next one.
+
+    Of 1 to 15, or where tests run side by side on a given server, this process's share of them.
+    """
     count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    return range(1 + number, 16, count)
-
-
-@pytest.fixture(scope="session")
-def broker_numbers_in_turn(broker_numbers: Sequence[int]) -> Iterator[int]:
-    """What a test left running does not meet the next one."""
-    return itertools.cycle(broker_numbers)
+    return itertools.cycle(range(1 + number, 16, count))
 
 
 @pytest.fixture
-def broker_url(
-    request: pytest.FixtureRequest, broker_numbers: Sequence[int], broker_numbers_in_turn: Iterator[int]
-) -> Iterator[str]:
+def broker_url(request: pytest.FixtureRequest, broker_numbers: Iterator[int]) -> Iterator[str]:
     """An empty database of the broker for this test alone."""
     server = os.environ.get("SAGAWORKER_BROKER_URL") or request.getfixturevalue("valkey").url
-    with empty_broker(server, itertools.islice(broker_numbers_in_turn, len(broker_numbers))) as url:
+    with empty_broker(server, itertools.islice(broker_numbers, 15)) as url:
         yield url
