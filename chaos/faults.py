@@ -52,6 +52,7 @@ class Faults:
         self._draw = random.Random(f"{seed}:aim")  # noqa: S311 - a schedule, not a secret
         self.fired: Counter[str] = Counter()
         self.hits: list[Hit] = []
+        self.done: list[tuple[float, float, str]] = []  # from when to when which fault was done
         self.away: list[tuple[float, float]] = []  # when the database was
         self.last_at = time.time()
         self._stopped: set[int] = set()  # who sleeps now
@@ -84,9 +85,11 @@ class Faults:
 
     def _one(self, fault: str) -> None:
         for _ in range(TRIES):
+            began = time.time()
             with contextlib.suppress(psycopg.Error, redis.RedisError, ProcessLookupError):
                 if self._acts[fault]():
                     self.fired[fault] += 1
+                    self.done.append((began, time.time(), fault))
                     self.last_at = max(self.last_at, time.time())
                     return
             time.sleep(0.5)

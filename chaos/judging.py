@@ -19,6 +19,8 @@ from sagaworker.engine import Engine
 
 FORGERIES = 5
 ENOUGH = 100  # resumptions: the 99th percentile of fewer is their maximum, and tells of one unlucky queue
+SLOWEST = 6
+LARGE = ("main", "database restart", "database outage", "broker restart", "broker flush")
 KILLS = ("child in execute", "child in compensate", "child anywhere", "main")
 _EPISODES = """
 SELECT saga_id::text, pid, extract(epoch FROM started_at)::float8, extract(epoch FROM ended_at)::float8, outcome::text
@@ -110,6 +112,7 @@ def verdict(stage: Stage, faults: Faults, *, seed: int, forged: int, spurious: i
         "apart: taken over in the outage or two leases after": _spread(apart),
         "resumptions by fault": _by_fault(judged, lambda one: one.seconds),
         "until taken over, by fault": _by_fault(judged, lambda one: one.taken_at - one.hit.at),
+        "the slowest": _slowest(judged, faults.done),
         "episodes": dict(Counter(row[4] for row in episodes)),
         "effects refused by tombstones": _late_effects(stage),
         "database away, s": [round(ended - began, 1) for began, ended in faults.away],
@@ -161,6 +164,24 @@ def _by_fault(resumed: Sequence[Resumed], of: Callable[[Resumed], float]) -> dic
     for one in resumed:
         seconds[one.hit.fault].append(of(one))
     return {fault: _spread(some) for fault, some in seconds.items()}
+
+
+def _slowest(resumed: Sequence[Resumed], done: Sequence[tuple[float, float, str]]) -> list[str]:
+    """What happened until they were resumed, but for what hits single processes or lines all the time."""
+    opened = min((began for began, _, _ in done), default=0.0)
+    told = []
+    for one in sorted(resumed, key=lambda one: -one.seconds)[:SLOWEST]:
+        at, until = one.hit.at, one.hit.at + one.seconds
+        meanwhile = [
+            f"{fault} at {began - opened:.1f} to {ended - opened:.1f}"
+            for began, ended, fault in sorted(done)
+            if began < until and ended > at - 2 * plan.LEASE and fault in LARGE
+        ]
+        told.append(
+            f"{one.seconds:.1f} s after {one.hit.fault} at {at - opened:.1f}, taken over after"
+            f" {one.taken_at - at:.1f} s; near it: {', '.join(meanwhile) or 'nothing large'}"
+        )
+    return told
 
 
 def _spread(seconds: Sequence[float]) -> tuple[float, ...]:

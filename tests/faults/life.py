@@ -54,7 +54,7 @@ def live(life: Life) -> int:
             return False
 
         try:
-            wait_until(is_over, timeout=life.until - time.monotonic(), every=0.03)
+            wait_until(is_over, timeout=life.until - time.monotonic(), every=0.1)
         except AssertionError:
             return 1
     return 0
