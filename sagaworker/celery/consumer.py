@@ -16,12 +16,15 @@ from billiard.einfo import ExceptionInfo
 from celery.concurrency.thread import TaskPool as ThreadPool
 from celery.worker import state as worker_state
 from celery.worker.consumer import Consumer
+from kombu.connection import Connection
 from kombu.message import Message
 
 log = logging.getLogger(__name__)
 
 EXCERPT = 200
 TEXTS = ("task", "id", "root_id", "parent_id", "shadow", "argsrepr", "kwargsrepr", "origin")
+RETRY_FROM = 0.25  # seconds until the second attempt to reach a lost broker
+RETRY_STEP = 0.5  # seconds by which each next wait is longer, up to the transport's own most
 Handler = Callable[..., Any]
 
 
@@ -68,6 +71,14 @@ class SafeConsumer(Consumer):
         pool: Any = self.pool
         has_started = pool.did_start_ok
         pool.did_start_ok = lambda: has_started() or bool(getattr(getattr(pool, "_pool", None), "_pool", ()))
+
+    def ensure_connected(self, conn: Connection) -> Connection:
+        """Look for a lost broker soon: Celery's first wait is two seconds, while doorbells queue and none is heard."""
+        vars(conn)["ensure_connection"] = partial(
+            conn.ensure_connection, interval_start=RETRY_FROM, interval_step=RETRY_STEP
+        )
+        connected: Connection = super().ensure_connected(conn)
+        return connected
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Handler:
         """The handler of one connection's messages. Lost connections pass, whatever else it raises ends the message."""
