@@ -6,6 +6,7 @@ import pytest
 
 from mutants.__main__ import ROOT, patched
 from mutants.catalogue import MUTANTS, PATCHES
+from mutants.verdict import judged
 from tests.model.protocol import MUTANTS as MODELLED
 
 
@@ -25,3 +26,19 @@ def test_every_patch_has_a_mutant_and_every_mutant_is_in_the_model_too():
     names = {mutant.name for mutant in MUTANTS}
     assert {file.stem for file in PATCHES.iterdir()} == names
     assert names <= set(MODELLED)
+
+
+@pytest.mark.parametrize(
+    ("message", "is_killed"),
+    [
+        ("AssertionError: effects left: [0]", True),
+        ("failed on teardown with AssertionError: stuck", True),
+        ("AssertionError: the walk of a worker raised TypeError(missing 1 argument)", False),
+        ("AttributeError: no such thing", False),
+        ("failed on setup with AssertionError: no server", False),
+    ],
+)
+def test_only_an_assertion_about_what_the_code_does_kills_a_mutant(tmp_path, message, is_killed):
+    report = tmp_path / "report.xml"
+    report.write_text(f'<testsuite><testcase name="t"><failure message="{message}"/></testcase></testsuite>')
+    assert judged(report, 1, is_late=False).is_killed is is_killed
