@@ -30,7 +30,7 @@ bench-full: $(VENV)/ready
 
 # 200 sagas, 50 kills of children that hold an open episode (the short form of it is part of `make test`).
 kills: $(VENV)/ready
-	$(BIN)/python -m pytest -m chaos
+	$(BIN)/python -m pytest -m chaos -rP
 
 # Every fault at once on real workers: ten minutes, and a minute of it for CI. The report is written to chaos.json.
 chaos: $(VENV)/ready
