@@ -20,6 +20,7 @@ Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | 
 MAX_DEPTH = 64
 MAX_INT_BITS = 4096
 MAX_SHOWN = 120  # two lines of a terminal
+_COMPACT = json.JSONEncoder(separators=(",", ":"), allow_nan=False)  # json.dumps would make one for every value
 
 
 def checked_copy(value: object, subject: str, _depth: int = 1) -> Json:  # noqa: C901 - one case for each JSON type
@@ -72,7 +73,7 @@ def checked_object(value: object, subject: str) -> dict[str, Json]:
 
 def encoded(value: Json) -> str:
     """Compact JSON text; ASCII only, so its length is its size in bytes."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return _COMPACT.encode(value)
 
 
 def canonical_hash(value: Json) -> str:
