@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from sagaworker.errors import SagaworkerError
-from sagaworker.ledger.outage import OUTAGE, REFUSAL, reason
+from sagaworker.ledger.outage import OUTAGE, REFUSAL, is_short, reason
 
 _PORTS = {"postgresql": 5432, "postgres": 5432, "amqp": 5672, "amqps": 5671}
 _REDIS_PORT = 6379
@@ -43,6 +43,9 @@ def where(url: str) -> str:
 
 def database_trouble(error: Exception, url: str) -> SagaworkerError | None:
     """The error to show for an exception that came from the database, or None when it came from elsewhere."""
+    if is_short(error):
+        remedy = "give its server what it lacks, then try again; see docs/operations.md"
+        return Unreachable("database", where(url), reason(error), remedy, rule="have disk and memory left")
     if isinstance(error, OUTAGE):
         return Unreachable("database", where(url), reason(error), "start it, or set SAGAWORKER_DATABASE_URL")
     if isinstance(error, REFUSAL):

@@ -17,9 +17,22 @@ REFUSAL: tuple[type[Exception], ...] = (psycopg.Error, exc.SQLAlchemyError)
 POISON: tuple[type[Exception], ...] = (psycopg.DataError, psycopg.IntegrityError, psycopg.InternalError)
 
 
+_SHORT = "53"  # class of SQLSTATE: disk or memory of a server that answers has run out
+
+
+def _driver(error: Exception) -> BaseException:
+    return error.orig if isinstance(error, exc.DBAPIError) and error.orig is not None else error
+
+
+def is_short(error: Exception) -> bool:
+    """Whether a server that is there has run out of disk or memory."""
+    driver = _driver(error)
+    return isinstance(driver, psycopg.Error) and (driver.sqlstate or "").startswith(_SHORT)
+
+
 def reason(error: Exception) -> str:
     """The server's or the driver's own words, one line, without statement, parameters or password."""
-    driver = error.orig if isinstance(error, exc.DBAPIError) and error.orig is not None else error
+    driver = _driver(error)
     server = driver.diag.message_primary if isinstance(driver, psycopg.Error) else None
     lines = [line.strip() for line in (server or str(driver)).splitlines() if line.strip()]
     # libpq tells of every address it tried and ends each with the reason; the last colon comes before it.

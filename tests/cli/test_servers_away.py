@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 
 import sagaworker
@@ -50,6 +51,22 @@ def test_a_database_that_refuses_us_is_told_in_its_words(
     assert result.exit_code == 1
     assert problem in result.stderr
     assert SECRET not in result.output
+
+
+FULL = """
+    CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS
+      $$ BEGIN RAISE 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END $$;
+    CREATE TRIGGER full_disk BEFORE INSERT ON saga_runs EXECUTE FUNCTION full_disk();
+"""
+
+
+def test_a_database_whose_disk_is_full_is_not_told_to_be_started(commands: Commands, database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(FULL)
+    result = commands("start", "booking", "steps.echo")
+    assert result.exit_code == 1
+    assert "must have disk and memory left, got: could not extend file: No space left" in result.stderr
+    assert "start it" not in result.stderr
 
 
 @pytest.mark.parametrize(
