@@ -37,14 +37,14 @@ from sagaworker.starting import Starts
 
 log = logging.getLogger(__name__)
 
-CancelAnswer = Literal["requested", "rolled_back", "not_active"]
+CancelAnswer = Literal["requested", "cancelled", "not_active"]
 
 
 class Engine(OperatorMoves, RecoveryMoves):
     """Durable sagas over one ledger. Safe between threads, and in a forked child, which is an owner of its own.
 
-    >>> engine = Engine.from_env()                                                      # doctest: +SKIP
-    >>> run = engine.start("checkout", ["steps.reserve", "steps.charge_card"], inputs={"card": "tok_1"}, key="order-42")
+    >>> engine = Engine.from_env()  # doctest: +SKIP
+    >>> run = engine.start("checkout", ["steps.reserve", "steps.charge"], key="order-42")  # doctest: +SKIP
     """
 
     def __init__(
@@ -258,7 +258,7 @@ class Engine(OperatorMoves, RecoveryMoves):
     def cancel(self, saga_id: str, reason: str | None = None) -> CancelAnswer:
         """Ask for a cancel. An accepted cancel never ends `completed`.
 
-        "rolled_back": nothing had begun, it is over. "requested": the running step finishes and then all is undone.
+        "cancelled": nothing had begun, it is over. "requested": the running step finishes and then all is undone.
         "not_active": it is terminal or already undoing; nothing changed.
         """
         checked_id(saga_id)
@@ -270,7 +270,7 @@ class Engine(OperatorMoves, RecoveryMoves):
             return "not_active"
         status, is_flag = answer
         if status is RunStatus.ROLLED_BACK:
-            return "rolled_back"
+            return "cancelled"
         if not is_flag:
             self.ring(saga_id)
         return "requested"

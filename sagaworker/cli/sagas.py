@@ -185,7 +185,7 @@ def cancel(saga: str, *, reason: str | None, as_json: bool) -> None:
         run = engine.get(id)
     if as_json:
         print_json({"saga_id": id, "answer": answer, "status": run.status})
-    elif answer == "rolled_back":
+    elif answer == "cancelled":
         click.echo(f"{run.label} is cancelled: nothing of it had begun")
     elif answer == "requested":
         click.echo(f"{run.label} will be undone; see: sagaworker watch {id}")

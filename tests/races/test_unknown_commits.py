@@ -93,7 +93,7 @@ def test_a_start_and_a_cancel_happen_once_whatever_is_lost(engine, relay, what, 
     relay.lose("", 0)
     assert [r.id for r in engine.list(kind="t")] == [run.id]
     relay.lose(what, lost_at)
-    assert engine.cancel(run.id) == "rolled_back"
+    assert engine.cancel(run.id) == "cancelled"
     relay.lose("", 0)
     assert engine.get(run.id).status == "rolled_back"
     assert len(engine.timeline(run.id).journal) == 2

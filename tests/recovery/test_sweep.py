@@ -195,7 +195,7 @@ def test_a_cancel_of_a_saga_between_two_holders_turns_it_round_at_once(engine, a
         advance(hold)
     hold.yield_()
     hold.close()
-    assert engine.cancel(run.id) == ("requested" if advanced else "rolled_back")
+    assert engine.cancel(run.id) == ("requested" if advanced else "cancelled")
     assert engine.run(run.id).status is RunStatus.ROLLED_BACK, timeline(engine, run.id)
 
 

@@ -180,7 +180,7 @@ def test_a_cancel_during_the_last_step_undoes_it_too(engine):
 
 def test_a_cancel_before_anything_began_rolls_back_at_once_and_is_asked_once(engine):
     run = engine.start("test", ["steps.echo"])
-    assert engine.cancel(run.id) == "rolled_back"
+    assert engine.cancel(run.id) == "cancelled"
     assert engine.cancel(run.id) == "not_active"
     assert engine.get(run.id).error == {"reason": "cancelled", "compensate_from_idx": None}
 
