@@ -36,7 +36,7 @@ class _Surroundings(Protocol):
 class OperatorMoves:
     """The engine's part for operators. Every move is atomic, lands once, and leaves one journal row with who and why.
 
-    All of them take `reason` (why), `who` (default: nobody is named) and `seq`, the number of the journal row at which
+    All of them take `reason` (why), `who` (the person who decides) and `seq`, the number of the journal row at which
     the caller looked: where the saga has moved on since, the move is refused.
 
     Raises:
@@ -45,14 +45,14 @@ class OperatorMoves:
         SagaNotFound: there is no such run.
     """
 
-    def hold(self: _Surroundings, saga_id: str, *, reason: str, who: str = "", seq: int | None = None) -> SagaRun:
+    def hold(self: _Surroundings, saga_id: str, *, reason: str, who: str, seq: int | None = None) -> SagaRun:
         """Let nothing new begin, until released. The step or undo that runs now ends first."""
         order = _order(saga_id, reason, who, seq)
         if self.operating.hold(order) is None:
             _refuse(self, saga_id, "hold", "be active and wait for no person")
         return self.get(saga_id)
 
-    def release(self: _Surroundings, saga_id: str, *, reason: str, who: str = "", seq: int | None = None) -> SagaRun:
+    def release(self: _Surroundings, saga_id: str, *, reason: str, who: str, seq: int | None = None) -> SagaRun:
         """End a hold. A cancel that was accepted meanwhile acts now."""
         order = _order(saga_id, reason, who, seq)
         if self.operating.release(order) is None:
@@ -61,7 +61,7 @@ class OperatorMoves:
         return self.get(saga_id)
 
     def retry(
-        self: _Surroundings, saga_id: str, *, reason: str, who: str = "", seq: int | None = None, undo: bool = False
+        self: _Surroundings, saga_id: str, *, reason: str, who: str, seq: int | None = None, undo: bool = False
     ) -> SagaRun:
         """Try again what a saga stopped at: a failed undo, a step in doubt, or the step at which it was given up.
 
@@ -87,7 +87,7 @@ class OperatorMoves:
         self.ring(saga_id)
         return self.get(saga_id)
 
-    def skip(self: _Surroundings, saga_id: str, *, reason: str, who: str = "", seq: int | None = None) -> SagaRun:
+    def skip(self: _Surroundings, saga_id: str, *, reason: str, who: str, seq: int | None = None) -> SagaRun:
         """Leave one row as it is: the undo at which the saga halted, or the step in doubt. What came before is undone."""
         order = _order(saga_id, reason, who, seq)
         status = self.operating.skip_undo(order) or self.operating.skip_step(order)
@@ -102,8 +102,8 @@ class OperatorMoves:
         *,
         happened: bool,
         reason: str,
+        who: str,
         outputs: Mapping[str, Any] | None = None,
-        who: str = "",
         seq: int | None = None,
     ) -> SagaRun:
         """Say what became of the step in doubt: it `happened`, with these outputs, or it did not.
@@ -141,8 +141,8 @@ class OperatorMoves:
 def _order(saga_id: str, reason: str, who: str, seq: int | None) -> Order:
     for name, text in (("reason", reason), ("who", who)):
         checked_words(text, name)
-    if not reason.strip():
-        raise InvalidInput("reason must say why, got nothing", "it is kept in the journal for whoever looks next")
+        if not text.strip():
+            raise InvalidInput(f"{name} must be given, got nothing", "it is kept in the journal for whoever looks next")
     if seq is not None and (isinstance(seq, bool) or not isinstance(seq, int)):
         raise InvalidInput(f"seq must be the number of a journal row, got {seq!r}")
     return Order(saga_id=checked_id(saga_id), who=who, reason=reason, seq=seq)

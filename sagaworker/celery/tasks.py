@@ -80,24 +80,24 @@ def _register_operators(app: Celery, process: Process) -> None:
     """What people do. Each returns the status the move left; a refusal fails the call with its sentence."""
 
     @app.task(name=naming.HOLD_SAGA, base=SagaTask, shared=False, ignore_result=False)
-    def hold_saga(saga_id: str, *, reason: str, who: str = "", seq: int | None = None) -> str:
+    def hold_saga(saga_id: str, *, reason: str, who: str, seq: int | None = None) -> str:
         return process.engine.hold(saga_id, reason=reason, who=who, seq=seq).status
 
     @app.task(name=naming.RELEASE_SAGA, base=SagaTask, shared=False, ignore_result=False)
-    def release_saga(saga_id: str, *, reason: str, who: str = "", seq: int | None = None) -> str:
+    def release_saga(saga_id: str, *, reason: str, who: str, seq: int | None = None) -> str:
         return process.engine.release(saga_id, reason=reason, who=who, seq=seq).status
 
     @app.task(name=naming.RETRY_SAGA, base=SagaTask, shared=False, ignore_result=False)
-    def retry_saga(saga_id: str, *, reason: str, who: str = "", seq: int | None = None, undo: bool = False) -> str:
+    def retry_saga(saga_id: str, *, reason: str, who: str, seq: int | None = None, undo: bool = False) -> str:
         return process.engine.retry(saga_id, reason=reason, who=who, seq=seq, undo=undo).status
 
     @app.task(name=naming.SKIP_SAGA, base=SagaTask, shared=False, ignore_result=False)
-    def skip_saga(saga_id: str, *, reason: str, who: str = "", seq: int | None = None) -> str:
+    def skip_saga(saga_id: str, *, reason: str, who: str, seq: int | None = None) -> str:
         return process.engine.skip(saga_id, reason=reason, who=who, seq=seq).status
 
     @app.task(name=naming.RESOLVE_SAGA, base=SagaTask, shared=False, ignore_result=False)
-    def resolve_saga(saga_id: str, *, happened: bool, reason: str, **options: Any) -> str:
-        return process.engine.resolve(saga_id, happened=happened, reason=reason, **options).status
+    def resolve_saga(saga_id: str, *, happened: bool, reason: str, who: str, **options: Any) -> str:
+        return process.engine.resolve(saga_id, happened=happened, reason=reason, who=who, **options).status
 
 
 def _register_reads(app: Celery, process: Process) -> None:

@@ -129,7 +129,7 @@ class Person(Dies):
     IN_DOUBT = "halt"
 
     def _first(self, state: SagaState) -> None:
-        ENGINE[0].hold(state.saga_id, reason="to see that nothing begins")
+        ENGINE[0].hold(state.saga_id, reason="to see that nothing begins", who="ann")
 
 
 class Skipper(Dies):

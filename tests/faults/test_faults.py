@@ -41,8 +41,8 @@ def test_what_moves_a_saga_outside_an_episode_is_hurt_too_and_lands_once(databas
     failpoints = Failpoints(parsed(",".join(points)), tmp_path)
     with Engine(Settings(database_url=database_url), failpoints=failpoints) as engine:
         run = engine.start("hurt", ["steps.echo"])
-        engine.hold(run.id, reason="to see")
-        engine.release(run.id, reason="seen")
+        engine.hold(run.id, reason="to see", who="ann")
+        engine.release(run.id, reason="seen", who="ann")
         engine.cancel(run.id)
         assert [entry.type for entry in engine.timeline(run.id).journal] == [
             "saga.started",

@@ -167,9 +167,9 @@ class Machine(RuleBasedStateMachine):
                 getattr(self.engine, act)(saga_id, reason="as told")
             elif run.waiting_for == "operator" and run.status is RunStatus.RUNNING:
                 happened = self.world.effects[saga_id, run.current_step_idx]
-                self.engine.resolve(saga_id, happened=happened, reason="looked")
+                self.engine.resolve(saga_id, happened=happened, reason="looked", who="ann")
             else:
-                self.engine.retry(saga_id, reason="as told")
+                self.engine.retry(saga_id, reason="as told", who="ann")
 
     def open_sagas(self) -> list[str]:
         return [s for s in self.sagas if any(e.ended_at is None for e in self.engine.timeline(s).episodes)]

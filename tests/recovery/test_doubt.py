@@ -137,4 +137,4 @@ def test_outputs_of_a_probe_are_bound_by_the_limits(engine):
     run = doubted(engine, "Probes")
     assert engine.run(run.id).waiting_for == "operator"
     with pytest.raises(InvalidInput, match="outputs must be at most"):
-        engine.resolve(run.id, happened=True, outputs={"big": "x" * 2_000_000}, reason="seen")
+        engine.resolve(run.id, happened=True, outputs={"big": "x" * 2_000_000}, reason="seen", who="ann")

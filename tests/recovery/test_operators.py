@@ -348,14 +348,16 @@ def test_a_move_that_does_not_apply_is_refused_and_changes_nothing(engine, move)
     assert engine.timeline(run.id) == before
 
 
-def test_nobody_moves_what_is_not_there_or_without_a_reason(engine):
+def test_nobody_moves_what_is_not_there_or_without_a_reason_and_a_name(engine):
     with pytest.raises(SagaNotFound):
         engine.hold("01a1fd35-d08f-76a2-bbff-8449fbb16b79", **WHY)
     run = engine.start("t", ["steps.echo"])
-    with pytest.raises(InvalidInput, match="reason must say why"):
-        engine.hold(run.id, reason=" ")
+    with pytest.raises(InvalidInput, match="reason must be given"):
+        engine.hold(run.id, reason=" ", who="ann")
+    with pytest.raises(InvalidInput, match="who must be given"):
+        engine.hold(run.id, reason="x", who="")
     with pytest.raises(InvalidInput, match="outputs must be given only"):
-        engine.resolve(run.id, happened=False, outputs={"a": 1}, reason="x")
+        engine.resolve(run.id, happened=False, outputs={"a": 1}, **WHY)
 
 
 def test_two_operators_at_once_move_it_once(engine):
