@@ -1,8 +1,9 @@
 -- move: running -> running; running -> compensating
 -- The hot path: step i completed, step i+1 begun. Everything that somebody without the fence may have written is on the
 -- run row and is read in its own UPDATE, so a cancel or a hold that committed first is always seen, and one that comes
--- later meets the new status. On hold the next step is recorded and not begun; the holder then yields. Rows are named by the saga's id itself, never by a join with what another part returned:
--- a plan made while the tables were empty would read them whole for ever.
+-- later meets the new status. On hold the next step is recorded and not begun; the holder then yields. Rows are named by
+-- the saga's id itself, never by a join with what another part returned: a plan made while the tables were empty would
+-- read them whole for ever.
 WITH run AS (
   UPDATE saga_runs AS r
   SET

@@ -49,7 +49,9 @@ ledger AS (
       WHEN l.status = 'pending' THEN coalesce(excluded.started_at, l.started_at)
       ELSE l.started_at END,
     fence = excluded.fence
-  RETURNING l.*
+  RETURNING
+    l.status, l.attempts, l.in_doubt, l.recoveries, l.compensation_attempts, l.compensation_recoveries, l.completed_at,
+    l.fence, l.deadline_at, l.checkpoint, l.quarantine_until
 ),
 episode AS (
   INSERT INTO episodes (saga_id, fence, owner, host, pid, task_id, lease_until, lease_cap)

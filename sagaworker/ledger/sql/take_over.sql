@@ -2,7 +2,7 @@
 -- Raises the fence, closes the dead episode and applies the policy, all at once, for rows that lock_orphans.sql locked
 -- in the same transaction. The lease and the fence are proven again here, on a fresh snapshot.
 WITH asked AS (
-  SELECT *
+  SELECT a.saga_id, a.fence, a.policy
   FROM unnest(%(saga_ids)s::uuid[], %(fences)s::bigint[], %(policies)s::text[]) AS a (saga_id, fence, policy)
 ),
 found AS (
@@ -131,5 +131,6 @@ journal AS (
 )
 SELECT
   run.id::text AS saga_id, run.policy, run.status, run.waiting_for, run.kind, run.key, run.queue, run.priority,
-  run.current_step_idx AS step_idx, CASE WHEN jsonb_typeof(run.step_modules) = 'array' THEN jsonb_array_length(run.step_modules) ELSE 0 END AS step_count
+  run.current_step_idx AS step_idx,
+  CASE WHEN jsonb_typeof(run.step_modules) = 'array' THEN jsonb_array_length(run.step_modules) ELSE 0 END AS step_count
 FROM run

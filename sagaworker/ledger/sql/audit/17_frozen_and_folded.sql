@@ -14,3 +14,11 @@ SELECT r.id, concat('the list has ', jsonb_array_length(r.step_modules), ' steps
 FROM saga_events AS j
 JOIN saga_runs AS r ON r.id = j.saga_id
 WHERE j.seq = 1 AND (j.data ->> 'steps')::integer <> jsonb_array_length(r.step_modules)
+UNION ALL
+SELECT r.id, 'the list has as many steps as at the start, and others'
+FROM saga_events AS j
+JOIN saga_runs AS r ON r.id = j.saga_id
+WHERE
+  j.seq = 1
+  AND (j.data ->> 'steps')::integer = jsonb_array_length(r.step_modules)
+  AND j.data ->> 'list_hash' <> encode(sha256(convert_to(r.step_modules::text, 'UTF8')), 'hex')
