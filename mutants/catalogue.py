@@ -12,7 +12,6 @@ LIVES = "tests/properties/test_machine.py"
 DEATHS = "tests/properties/test_deaths.py"
 SWEEP = "tests/recovery/test_sweep.py"
 LINES = "tests/races/test_unknown_commits.py"
-FENCES = "tests/races/test_fences.py"
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ class Definition:
     run keeps the list and the version it was started with. A policy of None leaves the choice to the next in order.
 
     >>> Definition("greeting", ["steps.echo"], recovery_policy="restart").version
-    '3ba78b13d9a7'
+    '39eb1b126cea'
     """
 
     kind: str

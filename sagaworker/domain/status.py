@@ -25,7 +25,6 @@ class RunStatus(StrEnum):
 
 
 TERMINAL = frozenset({RunStatus.COMPLETED, RunStatus.ROLLED_BACK, RunStatus.FAILED})
-ACTIVE = frozenset(RunStatus) - TERMINAL
 
 
 class StepStatus(StrEnum):
@@ -53,9 +52,6 @@ class WaitingFor(StrEnum):
     CHILDREN = "children"
     HOLD = "hold"
     OPERATOR = "operator"
-
-
-CLAIMABLE_WHEN_DUE = frozenset({WaitingFor.TIMER, WaitingFor.RETRY, WaitingFor.QUARANTINE})
 
 
 class EpisodeOutcome(StrEnum):

@@ -33,7 +33,6 @@ GRAPH = (
 ERROR = {"kind": "Test", "message": "on purpose"}
 DECLINED = Fail(reason="step_failed", error_class=ErrorClass.STEP_FAILED, undo_self=False, error=ERROR)
 BROKEN = Fail(reason="step_failed", error_class=ErrorClass.STEP_IN_DOUBT, undo_self=True, doubted=True, error=ERROR)
-STOPPED = Fail(reason="cancelled", error_class=ErrorClass.CANCELLED, undo_self=False)
 UNDONE = RecordUndo(result=StepStatus.COMPENSATED)
 NOT_UNDONE = RecordUndo(result=StepStatus.COMPENSATION_FAILED, error=ERROR)
 SKIPPED = RecordUndo(result=StepStatus.SKIPPED)
