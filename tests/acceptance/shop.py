@@ -8,6 +8,7 @@ from sagaworker.celery import install
 
 app = Celery("shop", broker=os.environ["SAGAWORKER_BROKER_URL"])
 app.conf.broker_connection_retry_on_startup = True
+app.conf.result_backend = os.environ.get("SHOP_RESULT_BACKEND")
 sagas = install(app)
 
 

@@ -47,6 +47,13 @@ def test_a_saga_that_waits_for_a_retry_is_not_a_failure(stage, flower):
     assert wait_until(lambda: flower.named("retried[r1]"))[0]["state"] != "FAILURE"
 
 
+def test_the_counts_of_a_sweep_are_its_result(stage, flower):
+    task_id = stage.send("sagaworker.sweep_orphans")
+    result = wait_until(lambda: _of(flower, task_id, "SUCCESS"))["result"]
+    assert "'restarted': 0" in result
+    assert "'held_back':" in result
+
+
 def test_metrics_have_one_label_a_kind_and_not_one_a_saga(stage, flower):
     for number in range(3):
         stage.finished(stage.engine.start("metered", ["steps.echo"], key=f"secret-{number}").id)

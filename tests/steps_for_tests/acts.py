@@ -29,6 +29,13 @@ class Acts:
         note(state, "undid")
 
 
+class HaltsInDoubt(Acts):
+    """Waits for a person when its worker died in it."""
+
+    NAME = "HaltsInDoubt"
+    IN_DOUBT = "halt"
+
+
 class FailsOnce(Acts):
     """Fails its first attempt, definitely; is tried again after `RETRY.base` seconds in place."""
 
