@@ -64,7 +64,24 @@ def test_of_three_beats_that_tick_at_once_one_sweeps(engine):
         assert slow.sweep_tick().restarted == 1
 
 
-def test_sweepers_that_meet_take_each_orphan_once_and_count_the_others_as_skipped(engine):
+def test_an_orphan_that_another_sweeper_took_first_is_skipped_and_counted(engine, monkeypatch):
+    for _ in range(3):
+        orphan(engine)
+    take_over = engine.ledger.take_over
+    with another(engine) as faster:
+
+        def late(*arguments, **options):
+            assert faster.sweep().restarted == 3
+            monkeypatch.setattr(engine.ledger, "take_over", take_over)
+            return take_over(*arguments, **options)
+
+        monkeypatch.setattr(engine.ledger, "take_over", late)
+        result = engine.sweep()
+    assert (result.restarted, result.skipped) == (0, 3)
+    assert {run.recoveries for run in engine.list()} == {1}
+
+
+def test_sweepers_that_meet_take_each_orphan_once(engine):
     runs = [orphan(engine) for _ in range(20)]
     engines = [Engine(engine.settings) for _ in range(4)]
     try:

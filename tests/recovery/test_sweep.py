@@ -1,5 +1,6 @@
 """The sweep: orphans are taken over under their policy, lost doorbells are rung again, nothing else is touched."""
 
+from dataclasses import asdict
 from datetime import timedelta
 
 import psycopg
@@ -7,7 +8,9 @@ import pytest
 
 from sagaworker.domain import walk
 from sagaworker.domain.status import RunStatus, StepStatus
+from sagaworker.runner import HostPlace
 from tests.holding import TIMEOUT, advance, claimed, expire
+from tests.recovery.abandoned import execute
 from tests.runner import steps
 from tests.showing import timeline
 from tests.waiting import wait_until
@@ -235,15 +238,14 @@ def test_a_yield_leaves_an_inherited_running_row_running_without_new_doubt(engin
 
 def test_a_step_missing_on_this_worker_strands_only_its_own_saga(engine):
     run, other = engine.start("t", ["steps.echo"]), engine.start("t", ["steps.echo"])
-    with psycopg.connect(engine.settings.database_url, autocommit=True) as connection:
-        connection.execute("UPDATE saga_runs SET step_modules = '[\"steps.gone\"]' WHERE id = %s", (run.id,))
-    from sagaworker.runner import HostPlace
-
+    listed = "UPDATE saga_runs SET step_modules = jsonb_build_array(%s::text) WHERE id = %s"
+    execute(engine, listed, "steps.gone", run.id)
     end = engine.run_episode(run.id, place=HostPlace())
     assert (end.outcome, end.status) == ("unrunnable", RunStatus.PENDING)
     assert "steps.gone" in end.reason
     assert engine.run(other.id).status is RunStatus.COMPLETED
-    engine.cancel(run.id)
+    execute(engine, listed, "steps.echo", run.id)
+    assert engine.run(run.id).status is RunStatus.COMPLETED
 
 
 @pytest.mark.parametrize("count", [450])
@@ -255,3 +257,31 @@ def test_a_mass_death_is_taken_over_in_bounded_batches(engine, count):
         connection.execute("UPDATE episodes SET lease_until = now() - interval '1 second'")
     assert engine.sweep().restarted == count
     assert engine.sweep().restarted == 0
+
+
+def test_ten_thousand_parked_sagas_take_no_episode_and_no_look_of_a_sweep(engine, rung):
+    run = engine.start("parked", [S + "RetriesLater"])
+    assert engine.run(run.id).waiting_for == "retry"
+    for table, id in (("saga_runs", "id"), *((one, "saga_id") for one in ("saga_step_results", "saga_events", "episodes"))):
+        execute(
+            engine,
+            f"INSERT INTO {table} SELECT c.* FROM {table} AS t, generate_series(1, 10000) AS n, jsonb_populate_record("
+            f"NULL::{table}, to_jsonb(t) || jsonb_build_object('{id}', md5(n::text)::uuid)) AS c",
+        )
+    execute(engine, "ANALYZE")
+    rung.clear()
+    before = rows_read(engine)
+    for _ in range(5):
+        assert not any(value for name, value in asdict(engine.sweep()).items() if name != "held_back")
+    assert rung == []
+    assert rows_read(engine) - before < 100
+    assert execute(engine, "SELECT count(*) FROM episodes WHERE ended_at IS NULL") == [(0,)]
+
+
+def rows_read(engine) -> int:
+    """Rows of runs that all statements so far have fetched; a backend tells of its own when it ends."""
+    engine.ledger.database.close()
+    mine = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    wait_until(lambda: not execute(engine, mine), what="all backends ended")
+    read = "SELECT (seq_tup_read + idx_tup_fetch)::integer FROM pg_stat_user_tables WHERE relname = 'saga_runs'"
+    return execute(engine, read)[0][0]

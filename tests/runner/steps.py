@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from typing import ClassVar
+
+import pydantic
 
 from sagaworker import RetryPolicy, SagaState, StepFailed
 from tests.waiting import wait_until
@@ -238,3 +241,20 @@ class UndoCalls(Works):
     def compensate(self, state):
         type(self).hook(state)
         super().compensate(state)
+
+
+class TakesADataclass(Works):
+    @dataclasses.dataclass
+    class Inputs:
+        card: str
+        cents: int = 0
+
+        def __post_init__(self):
+            if not self.card.startswith("tok_"):
+                raise ValueError("card must be a token")
+
+
+class TakesAModel(Works):
+    class Inputs(pydantic.BaseModel):
+        card: str = pydantic.Field(pattern="^tok_")
+        cents: int = 0

@@ -186,3 +186,18 @@ def test_lists_are_filtered_ordered_and_paged_and_unknown_words_refused(engine):
         engine.list(limit=0)
     with pytest.raises(SagaNotFound):
         engine.list_step_results("00000000-0000-0000-0000-000000000000")
+
+
+@pytest.mark.parametrize("step", ["TakesADataclass", "TakesAModel"])
+def test_inputs_that_do_not_suit_what_a_step_declares_are_refused(engine, step):
+    steps = ["steps.echo", f"tests.runner.steps:{step}"]
+    assert engine.start("typed", steps, inputs={"card": "tok_1", "more": True}).inputs == {
+        "card": "tok_1",
+        "more": True,
+    }
+    for inputs in ({}, {"card": "4242"}):
+        with pytest.raises(
+            InvalidInput, match=rf"(?s)inputs must suit step 'tests.runner.steps:{step}', got \w+Error: .*card"
+        ):
+            engine.start("typed", steps, inputs=inputs)
+    assert len(engine.list()) == 1

@@ -1,0 +1,37 @@
+"""The other pools: solo walks one saga at a time, green ones are refused."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from tests.acceptance.nodes import ROOT
+from tests.acceptance.stage import ACTS
+
+
+def test_a_solo_worker_walks_one_saga_after_the_other_in_its_own_process(stage):
+    worker = stage.worker("-P", "solo")
+    runs = [stage.engine.start("alone", [ACTS] * 2) for _ in range(3)]
+    failing = stage.engine.start("alone", [ACTS, {"step": ACTS, "params": {"fail": True}}])
+    assert [run.status for run in stage.finished(*(run.id for run in (*runs, failing)))] == [
+        *["completed"] * 3,
+        "rolled_back",
+    ]
+    assert {e.pid for run in runs for e in stage.engine.timeline(run.id).episodes} == {worker.pid}
+    assert not stage.breaches(*(run.id for run in runs), failing.id)
+    worker.teardown()
+
+
+def test_a_green_pool_is_refused_in_a_sentence_and_takes_no_doorbell(stage):
+    run = stage.engine.start("green", ["steps.echo"])
+    pool = "tests.steps_for_tests.gevent_like:TaskPool"
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "sagaworker.celery_app", "worker", "-P", "custom"],
+        env={**os.environ, **stage.env, "CELERY_CUSTOM_WORKER_POOL": pool},
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "must be prefork, threads or solo, got tests.steps_for_tests.gevent_like" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert stage.engine.get(run.id).status == "pending"
