@@ -63,6 +63,7 @@ class Row:
     quarantine: float = 0.0  # seconds until an undo may begin, by the database's clock at reading
     deadline_at: datetime | None = None
     checkpoint: Json = None
+    doubted_itself: bool = True  # of a TRANSACTIONAL row: an attempt ended its own transaction, or may have
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,7 +230,7 @@ def _backward(position: Position, policy: StepPolicy) -> NextMove:
         raise AssertionError(f"the current row of a compensating saga is compensating, got {row.status}")
     if not row.has_completed and policy.compensate_when is CompensateWhen.COMPLETED:
         return RecordUndo(result=StepStatus.SKIPPED)
-    if policy.transactional and not row.has_completed and row.in_doubt <= row.recoveries:
+    if policy.transactional and not row.has_completed and not (row.in_doubt and row.doubted_itself):
         # Given up by a takeover or a cancel, which do not know its kind: what was not recorded was rolled back.
         return RecordUndo(result=StepStatus.SKIPPED)
     if row.compensation_recoveries > position.max_recoveries:

@@ -99,10 +99,18 @@ class Hold:
 
     def outputs(self) -> list[tuple[int, dict[str, Json]]]:
         """The outputs on record, in order of the steps. Nobody without the fence adds to them."""
-        parameters = {"saga_id": self.saga_id}
+        return [(row["step_idx"], row["output"]) for row in self._rows("outputs", {"saga_id": self.saga_id})]
+
+    def doubted_itself(self) -> bool:
+        """Whether an attempt of the current step ended in doubt by what it did, and not by what became of its worker."""
+        rows = self._rows("doubted", {"saga_id": self.saga_id, "idx": self.position.idx})
+        return bool(rows[0]["is_doubted"])
+
+    def _rows(self, name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+        """What nobody without the fence changes; tries until it is read or the lease is over."""
         while True:
             try:
-                return [(row["step_idx"], row["output"]) for row in self._line.rows("outputs", parameters)]
+                return self._line.rows(name, parameters)
             except UNKNOWN as exc:
                 self._line.lost(exc)
                 self._pause(0.05)

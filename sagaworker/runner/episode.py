@@ -66,8 +66,11 @@ class Episode:
         return replace(end, run=self._completed()) if hold.completed is not None else end
 
     def _next_move(self) -> walk.NextMove:
-        holder = self._holder
-        return walk.next_move(self._hold.position, holder.step.policy, stopping=holder.is_stopping)
+        holder, hold = self._holder, self._hold
+        position, policy = hold.position, holder.step.policy
+        if policy.transactional and position.status is RunStatus.COMPENSATING and position.row.in_doubt > 0:
+            position = replace(position, row=replace(position.row, doubted_itself=hold.doubted_itself()))
+        return walk.next_move(position, policy, stopping=holder.is_stopping)
 
     def _carry_out(self, move: walk.NextMove) -> None:  # noqa: C901, PLR0912 - one case for each move
         hold, holder = self._hold, self._holder

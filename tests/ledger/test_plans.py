@@ -158,6 +158,7 @@ def use_all(engine, plans):
         plans.listen(connection)
         engine.ledger.extend([(run.id, hold.fence)], connection)
         engine.ledger.owned(engine.owner, connection)
+    hold.doubted_itself()
     hold.retry(walk.Retry(delay=0.0, error=ERROR, doubted=True), park=False, undo_timeout=TIMEOUT)
     hold.begin(TIMEOUT)
     advance(hold)
@@ -290,3 +291,9 @@ def test_a_statement_is_short_enough_for_psycopg_to_remember_how_it_reads(name):
     # 4,096 bytes; the sweep's is long, and runs once a tick for many sagas.
     if name != "take_over":
         assert len(sql(name)) < 4096
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_a_statement_takes_its_own_time_and_not_that_of_the_transaction_around_it(name):
+    # A step's own transaction, or a caller's, may have begun long before; now() is the time when it did.
+    assert re.search(rb"(?<![a-z_])(now\(\)|current_timestamp)", sql(name), re.IGNORECASE) is None

@@ -211,6 +211,7 @@ def _row(row: Row, fence: int) -> walk.Row:
         compensation_attempts=row.undo_attempts,
         compensation_recoveries=row.undo_recoveries,
         has_completed=row.has_completed,
+        doubted_itself=False,  # no step of the model ends its own transaction
         begun_here=row.status == RUNNING and row.live and row.fence == fence,
         quarantine=float(row.quarantined),
     )

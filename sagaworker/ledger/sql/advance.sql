@@ -8,17 +8,17 @@ WITH run AS (
   UPDATE saga_runs AS r
   SET
     seq = r.seq + 1,
-    status = CASE WHEN r.cancel_requested OR r.deadline_at <= now() THEN 'compensating' ELSE r.status END,
+    status = CASE WHEN r.cancel_requested OR r.deadline_at <= statement_timestamp() THEN 'compensating' ELSE r.status END,
     current_step_idx = r.current_step_idx
-      + CASE WHEN r.cancel_requested OR r.deadline_at <= now() THEN 0 ELSE 1 END,
+      + CASE WHEN r.cancel_requested OR r.deadline_at <= statement_timestamp() THEN 0 ELSE 1 END,
     error = CASE
       WHEN r.cancel_requested THEN jsonb_build_object('reason', 'cancelled', 'compensate_from_idx', r.current_step_idx)
-      WHEN r.deadline_at <= now()
+      WHEN r.deadline_at <= statement_timestamp()
         THEN jsonb_build_object('reason', 'timed_out', 'compensate_from_idx', r.current_step_idx)
       ELSE r.error END,
     error_class = CASE
       WHEN r.cancel_requested THEN 'cancelled'
-      WHEN r.deadline_at <= now() THEN 'timed_out'
+      WHEN r.deadline_at <= statement_timestamp() THEN 'timed_out'
       ELSE r.error_class END
   FROM saga_step_results AS held
   WHERE
@@ -32,7 +32,7 @@ WITH run AS (
     AND held.attempts = %(attempts)s
   RETURNING
     r.seq, r.status, r.current_step_idx, r.cancel_requested, r.waiting_for,
-    coalesce(r.deadline_at <= now(), false) AS deadline_passed,
+    coalesce(r.deadline_at <= statement_timestamp(), false) AS deadline_passed,
     r.waiting_for IS NOT NULL AND r.waiting_for = 'hold' AS on_hold
 ),
 done AS (
@@ -41,8 +41,8 @@ done AS (
     status = CASE WHEN run.status = 'running' THEN 'completed' ELSE 'compensating' END,
     output = %(output)s::jsonb,
     error = NULL,
-    completed_at = now(),
-    deadline_at = CASE WHEN run.status = 'compensating' THEN now() + %(undo_timeout)s::interval END,
+    completed_at = statement_timestamp(),
+    deadline_at = CASE WHEN run.status = 'compensating' THEN statement_timestamp() + %(undo_timeout)s::interval END,
     fence = %(fence)s
   FROM run
   WHERE l.saga_id = %(saga_id)s AND l.step_idx = %(idx)s
@@ -54,8 +54,8 @@ following AS (
     CASE WHEN %(begin_next)s AND NOT run.on_hold THEN 'running' ELSE 'pending' END,
     (%(begin_next)s AND NOT run.on_hold)::integer,
     %(fence)s,
-    CASE WHEN %(begin_next)s AND NOT run.on_hold THEN now() END,
-    CASE WHEN %(begin_next)s AND NOT run.on_hold THEN now() + %(next_timeout)s::interval END
+    CASE WHEN %(begin_next)s AND NOT run.on_hold THEN statement_timestamp() END,
+    CASE WHEN %(begin_next)s AND NOT run.on_hold THEN statement_timestamp() + %(next_timeout)s::interval END
   FROM run
   WHERE run.status = 'running'
 ),
@@ -70,5 +70,5 @@ journal AS (
 )
 SELECT
   run.status, run.current_step_idx AS idx, run.cancel_requested, run.deadline_passed, run.on_hold,
-  now() + %(next_timeout)s::interval AS deadline_at
+  statement_timestamp() + %(next_timeout)s::interval AS deadline_at
 FROM run

@@ -10,7 +10,7 @@ WITH run AS (
     wake_at = NULL,
     waiting_for = NULL,
     status = CASE WHEN r.status = 'pending' THEN 'running' ELSE r.status END,
-    started_at = coalesce(r.started_at, now())
+    started_at = coalesce(r.started_at, statement_timestamp())
   WHERE
     r.id = %(saga_id)s
     AND r.fence = %(seen_fence)s
@@ -18,18 +18,19 @@ WITH run AS (
     AND r.current_step_idx = %(idx)s
     AND r.status IN ('pending', 'running', 'compensating')
     AND r.archived_at IS NULL
-    AND (r.waiting_for IS NULL OR (r.waiting_for IN ('timer', 'retry', 'quarantine') AND r.wake_at <= now()))
+    AND (r.waiting_for IS NULL OR (r.waiting_for IN ('timer', 'retry', 'quarantine') AND r.wake_at <= statement_timestamp()))
     AND NOT EXISTS (SELECT FROM episodes AS e WHERE e.saga_id = %(saga_id)s AND e.ended_at IS NULL)
   RETURNING
     r.id, r.fence, r.seq, r.status, r.current_step_idx, r.cancel_requested, r.max_recoveries,
-    coalesce(r.deadline_at <= now(), false) AS deadline_passed
+    coalesce(r.deadline_at <= statement_timestamp(), false) AS deadline_passed
 ),
 ledger AS (
   INSERT INTO saga_step_results AS l
     (saga_id, step_idx, step_name, status, attempts, fence, started_at, deadline_at)
   SELECT
     run.id, run.current_step_idx, %(step_name)s, begun.status, (begun.status = 'running')::integer, run.fence,
-    CASE WHEN begun.status = 'running' THEN now() END, now() + CASE WHEN begun.status = 'running' THEN %(timeout)s::interval END
+    CASE WHEN begun.status = 'running' THEN statement_timestamp() END,
+    statement_timestamp() + CASE WHEN begun.status = 'running' THEN %(timeout)s::interval END
   FROM run
   CROSS JOIN LATERAL (
     SELECT CASE
@@ -44,7 +45,7 @@ ledger AS (
     in_doubt = l.in_doubt + (l.status = 'running' AND l.deadline_at IS NOT NULL AND %(doubts)s)::integer,
     deadline_at = CASE
       WHEN l.status = 'pending' THEN excluded.deadline_at
-      WHEN l.status = 'compensating' THEN now() + %(undo_timeout)s::interval END,
+      WHEN l.status = 'compensating' THEN statement_timestamp() + %(undo_timeout)s::interval END,
     started_at = CASE
       WHEN l.status = 'pending' THEN coalesce(excluded.started_at, l.started_at)
       ELSE l.started_at END,
@@ -78,6 +79,6 @@ SELECT
   ledger.status AS row_status, ledger.attempts, ledger.in_doubt, ledger.recoveries, ledger.compensation_attempts,
   ledger.compensation_recoveries, ledger.completed_at IS NOT NULL AS has_completed, ledger.fence AS row_fence,
   ledger.deadline_at, ledger.checkpoint,
-  coalesce(greatest(extract(epoch FROM ledger.quarantine_until - now()), 0), 0)::float8 AS quarantine
+  coalesce(greatest(extract(epoch FROM ledger.quarantine_until - statement_timestamp()), 0), 0)::float8 AS quarantine
 FROM run
 CROSS JOIN ledger

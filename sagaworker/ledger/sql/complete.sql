@@ -4,21 +4,23 @@ WITH run AS (
   UPDATE saga_runs AS r
   SET
     seq = r.seq + 1,
-    status = CASE WHEN r.cancel_requested OR r.deadline_at <= now() THEN 'compensating' ELSE 'completed' END,
+    status = CASE WHEN r.cancel_requested OR r.deadline_at <= statement_timestamp() THEN 'compensating' ELSE 'completed' END,
     error = CASE
       WHEN r.cancel_requested THEN jsonb_build_object('reason', 'cancelled', 'compensate_from_idx', r.current_step_idx)
-      WHEN r.deadline_at <= now()
+      WHEN r.deadline_at <= statement_timestamp()
         THEN jsonb_build_object('reason', 'timed_out', 'compensate_from_idx', r.current_step_idx)
       ELSE r.error END,
     error_class = CASE
       WHEN r.cancel_requested THEN 'cancelled'
-      WHEN r.deadline_at <= now() THEN 'timed_out'
+      WHEN r.deadline_at <= statement_timestamp() THEN 'timed_out'
       ELSE r.error_class END,
     -- A hold that came during the last step holds nothing: there is no next step.
-    waiting_for = CASE WHEN r.cancel_requested OR r.deadline_at <= now() THEN r.waiting_for END,
-    completed_at = CASE WHEN r.cancel_requested OR r.deadline_at <= now() THEN NULL ELSE now() END,
+    waiting_for = CASE WHEN r.cancel_requested OR r.deadline_at <= statement_timestamp() THEN r.waiting_for END,
+    completed_at = CASE
+      WHEN r.cancel_requested OR r.deadline_at <= statement_timestamp() THEN NULL
+      ELSE statement_timestamp() END,
     context = CASE
-      WHEN r.cancel_requested OR r.deadline_at <= now() THEN r.context
+      WHEN r.cancel_requested OR r.deadline_at <= statement_timestamp() THEN r.context
       ELSE %(context)s::jsonb END
   FROM saga_step_results AS held
   WHERE
@@ -32,7 +34,7 @@ WITH run AS (
     AND held.attempts = %(attempts)s
   RETURNING
     r.seq, r.status, r.current_step_idx, r.cancel_requested, r.waiting_for, r.context, r.started_at, r.completed_at,
-    coalesce(r.deadline_at <= now(), false) AS deadline_passed,
+    coalesce(r.deadline_at <= statement_timestamp(), false) AS deadline_passed,
     r.waiting_for IS NOT NULL AND r.waiting_for = 'hold' AS on_hold
 ),
 done AS (
@@ -41,15 +43,15 @@ done AS (
     status = CASE WHEN run.status = 'completed' THEN 'completed' ELSE 'compensating' END,
     output = %(output)s::jsonb,
     error = NULL,
-    completed_at = now(),
-    deadline_at = CASE WHEN run.status = 'compensating' THEN now() + %(undo_timeout)s::interval END,
+    completed_at = statement_timestamp(),
+    deadline_at = CASE WHEN run.status = 'compensating' THEN statement_timestamp() + %(undo_timeout)s::interval END,
     fence = %(fence)s
   FROM run
   WHERE l.saga_id = %(saga_id)s AND l.step_idx = %(idx)s
 ),
 episode AS (
   UPDATE episodes AS e
-  SET ended_at = now(), outcome = 'completed'
+  SET ended_at = statement_timestamp(), outcome = 'completed'
   FROM run
   WHERE e.saga_id = %(saga_id)s AND e.fence = %(fence)s AND run.status = 'completed'
 ),

@@ -7,7 +7,9 @@ WITH run AS (
     seq = CASE
       WHEN noted.is_new THEN greatest(r.seq, noted.highest) + 1
       ELSE r.seq END,
-    wake_at = CASE WHEN %(pace)s AND r.wake_at <= now() THEN now() + interval '5 minutes' ELSE r.wake_at END
+    wake_at = CASE
+      WHEN %(pace)s AND r.wake_at <= statement_timestamp() THEN statement_timestamp() + interval '5 minutes'
+      ELSE r.wake_at END
   FROM (
     SELECT
       coalesce(max(j.seq), 0) AS highest,

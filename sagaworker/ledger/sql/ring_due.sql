@@ -5,7 +5,7 @@ WITH due AS (
   WHERE
     r.status IN ('pending', 'running', 'compensating')
     AND r.wake_at IS NOT NULL
-    AND r.wake_at <= now() - %(stale_after)s::interval
+    AND r.wake_at <= statement_timestamp() - %(stale_after)s::interval
     AND r.waiting_for IS NULL
     AND r.archived_at IS NULL
     AND (%(source_stack)s::text IS NULL OR r.source_stack IS NULL OR r.source_stack = %(source_stack)s::text)
@@ -18,10 +18,10 @@ WITH due AS (
 UPDATE saga_runs AS r
 SET
   rings = least(r.rings, 1000) + 1,
-  wake_at = now()
+  wake_at = statement_timestamp()
     + least(interval '5 minutes', %(ring_after)s::interval * power(2, least(r.rings, 20))) * (0.75 + random() * 0.5)
 FROM due
-WHERE r.id = due.id AND r.wake_at <= now() AND r.waiting_for IS NULL
+WHERE r.id = due.id AND r.wake_at <= statement_timestamp() AND r.waiting_for IS NULL
 RETURNING
   r.id::text AS saga_id, r.kind, r.key, r.queue, r.priority, r.current_step_idx AS step_idx,
   CASE WHEN jsonb_typeof(r.step_modules) = 'array' THEN jsonb_array_length(r.step_modules) ELSE 0 END AS step_count

@@ -6,7 +6,7 @@ WITH run AS (
     priority, source_stack, source_env, deadline_at, definition_version
   )
   SELECT
-    a.id, a.actor_id, a.kind, a.key, 'pending', now() + %(ring_after)s, a.step_modules, a.inputs, a.inputs_hash,
+    a.id, a.actor_id, a.kind, a.key, 'pending', statement_timestamp() + %(ring_after)s, a.step_modules, a.inputs, a.inputs_hash,
     a.recovery_policy, a.max_recoveries, a.on_compensation_failure, a.trigger_type, a.trigger_ref, a.mode,
     a.overrides, a.trace, a.conversation_id, a.attributes, a.queue, a.priority, a.source_stack, a.source_env,
     a.deadline_at, a.definition_version

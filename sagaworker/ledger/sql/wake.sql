@@ -6,7 +6,7 @@ WITH due AS (
   WHERE
     r.status IN ('pending', 'running', 'compensating')
     AND r.wake_at IS NOT NULL
-    AND r.wake_at <= now()
+    AND r.wake_at <= statement_timestamp()
     AND r.waiting_for IN ('timer', 'retry', 'quarantine')
     AND r.archived_at IS NULL
     AND (%(source_stack)s::text IS NULL OR r.source_stack IS NULL OR r.source_stack = %(source_stack)s::text)
@@ -18,9 +18,9 @@ WITH due AS (
 ),
 run AS (
   UPDATE saga_runs AS r
-  SET seq = r.seq + 1, waiting_for = NULL, rings = 0, wake_at = now() + %(ring_after)s::interval
+  SET seq = r.seq + 1, waiting_for = NULL, rings = 0, wake_at = statement_timestamp() + %(ring_after)s::interval
   FROM due
-  WHERE r.id = due.id AND r.wake_at <= now() AND r.waiting_for IN ('timer', 'retry', 'quarantine')
+  WHERE r.id = due.id AND r.wake_at <= statement_timestamp() AND r.waiting_for IN ('timer', 'retry', 'quarantine')
   RETURNING r.id, r.seq, r.status, r.kind, r.key, r.queue, r.priority, r.current_step_idx, r.step_modules
 ),
 journal AS (
