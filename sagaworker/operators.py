@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from sagaworker.domain.explain import Explanation, explain, undo_list
 from sagaworker.domain.records import SagaRun, StepResult, Timeline
-from sagaworker.domain.status import RunStatus, WaitingFor
+from sagaworker.domain.status import RunStatus, StepStatus, WaitingFor
 from sagaworker.domain.steplist import StepEntry, thawed
 from sagaworker.domain.values import Json
 from sagaworker.domain.walk import InDoubt
@@ -71,17 +71,19 @@ class OperatorMoves:
         where nothing is to be undone it is `rolled_back` at once.
         """
         order = _order(saga_id, reason, who, seq)
-        run = self.get(saga_id)
+        timeline = self.timeline(saga_id)
+        run, idx = timeline.run, timeline.run.current_step_idx
         # Its step need not be here for an undo; and what a doubted step declares must not be guessed.
-        begin_again = undo or run.status is RunStatus.COMPENSATING or _begins_again(self, run)
+        is_undo = undo or run.status is RunStatus.COMPENSATING or _has_failed_undo(timeline)
+        begin_again = is_undo or _begins_again(self, run)
         if run.status is RunStatus.FAILED:
-            status = self.operating.reopen(order, undo=undo, begin_again=begin_again)
+            status = self.operating.reopen(order, idx=idx, undo=undo, begin_again=begin_again)
         elif undo:
             raise MoveRefused(saga_id, "retry with undo", "be failed", _found(run))
         elif run.status is RunStatus.COMPENSATING:
             status = self.operating.retry_undo(order)
         else:
-            status = self.operating.retry_step(order, begin_again=begin_again)
+            status = self.operating.retry_step(order, idx=idx, begin_again=begin_again)
         if status is None:
             _refuse(self, saga_id, "retry", "be failed, or wait for an operator")
         self.ring(saga_id)
@@ -160,6 +162,10 @@ def _refuse(engine: _Surroundings, saga_id: str, move: str, rule: str) -> None:
     if run.waiting_for is WaitingFor.OPERATOR and row is not None and row.quarantine_until is not None:
         found += f", quarantine until {row.quarantine_until:%Y-%m-%d %H:%M:%S %Z}"
     raise MoveRefused(saga_id, move, rule, found)
+
+
+def _has_failed_undo(timeline: Timeline) -> bool:
+    return any(row.status is StepStatus.COMPENSATION_FAILED for row in timeline.steps)
 
 
 def _begins_again(engine: _Surroundings, run: SagaRun) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import logging
+import sys
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -137,6 +139,7 @@ def _surroundings(process: Process, witness: Witness) -> type[bootsteps.StartSto
         def __init__(self, parent: Any, **kwargs: Any) -> None:
             super().__init__(parent, **kwargs)
             _refuse_green(parent)
+            _find_steps_here()
             _warn_about(parent.app)
             process.stop.clear()
             self._forks = "prefork" in parent.pool_cls.__module__
@@ -168,6 +171,13 @@ def _surroundings(process: Process, witness: Witness) -> type[bootsteps.StartSto
             self.stop(parent)
 
     return Surroundings
+
+
+def _find_steps_here() -> None:
+    """Celery has the working folder on the path only while it imports the app; steps are imported later."""
+    here = str(Path.cwd())
+    if not {here, ""} & set(sys.path):
+        sys.path.append(here)
 
 
 def _refuse_green(worker: Any) -> None:

@@ -17,6 +17,8 @@ from sagaworker.ledger.lease import Lease
 from sagaworker.ledger.line import UNKNOWN, Line
 from sagaworker.ledger.stepping import StepTransaction, TransactionLost
 
+BEGIN_TRIES = 20  # holds and releases that may come between a refused begin and the look at why
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Periods:
@@ -300,6 +302,7 @@ class Hold:
         """The row of the move; None when `position` was read anew: it landed unseen, or begin met a cancel."""
         parameters |= {"saga_id": self.saga_id, "fence": self.fence}
         before = _signature(self.position, is_open=True)
+        refused = 0
         while True:
             is_unknown = False
             try:
@@ -316,7 +319,10 @@ class Hold:
             if not is_unknown:
                 if name == "begin" and (known.cancel_requested or known.deadline_passed or known.on_hold):
                     return None
-                raise Fenced(self.saga_id, self.fence)
+                refused += 1
+                # A hold that refused it may have been released before the position was read.
+                if name != "begin" or refused >= BEGIN_TRIES:
+                    raise Fenced(self.saga_id, self.fence)
             self._pause(0.05)
 
     def _pause(self, seconds: float) -> None:

@@ -49,13 +49,13 @@ class Operating:
         """Try the undo again at which the saga halted."""
         return self._move("retry_undo", order)
 
-    def retry_step(self, order: Order, *, begin_again: bool) -> RunStatus | None:
-        """Let the doubted step go on: begun again, or as it declares itself."""
-        return self._move("retry_step", order, begin_again=begin_again)
+    def retry_step(self, order: Order, *, idx: int, begin_again: bool) -> RunStatus | None:
+        """Let the doubted step at `idx` go on: begun again, or as it declares itself."""
+        return self._move("retry_step", order, idx=idx, begin_again=begin_again)
 
-    def reopen(self, order: Order, *, undo: bool, begin_again: bool) -> RunStatus | None:
-        """Take a failed saga up again: its failed undos, else its step, else (`undo`) the way back."""
-        return self._move("reopen", order, undo=undo, begin_again=begin_again)
+    def reopen(self, order: Order, *, idx: int, undo: bool, begin_again: bool) -> RunStatus | None:
+        """Take a saga that failed at `idx` up again: its failed undos, else its step, else (`undo`) the way back."""
+        return self._move("reopen", order, idx=idx, undo=undo, begin_again=begin_again)
 
     def skip_undo(self, order: Order) -> RunStatus | None:
         """Declare the undo done with at which the saga halted."""

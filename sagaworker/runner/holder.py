@@ -82,7 +82,7 @@ class Holder:
     def call(self, function: Callable[[SagaState], object], state: SagaState, points: tuple[str, str]) -> Ended:
         """Run a member of the step at the cursor, bounded by its TIMEOUT, between its failpoints.
 
-        Whatever it or they raise is in what comes back, but for a Ctrl-C, which is raised.
+        Whatever it or they raise is in what comes back, but for the host's own Ctrl-C, which is raised.
         """
 
         def between() -> object:
@@ -92,7 +92,7 @@ class Holder:
             return result
 
         ended = self._place.call(between, self.step.timeout.total_seconds())
-        if isinstance(ended.exception, KeyboardInterrupt):
+        if isinstance(ended.exception, KeyboardInterrupt) and self._place.was_interrupted:
             raise ended.exception
         return ended
 

@@ -41,6 +41,8 @@ def _raised(exception: BaseException) -> Ended:
 class Place(Protocol):
     """Bounds user code. `entered` surrounds one episode. `arm` starts the hard end before an attempt is put on record, `disarm` ends it."""
 
+    was_interrupted: bool  # by a Ctrl-C; a step may raise KeyboardInterrupt by itself, which is an error like others
+
     def entered(self) -> contextlib.AbstractContextManager[None]:
         """Within: `call` may be used."""
         ...
@@ -126,6 +128,8 @@ class ChildPlace:
     between `seconds - slack` and `seconds` left.
     """
 
+    was_interrupted = False
+
     def __init__(self) -> None:
         self._alarm = _Alarm()
         self._ends_at: float | None = None
@@ -187,6 +191,8 @@ class ThreadPlace:
 
     At the hard end `on_stuck` is called once, from a thread of its own: the process must begin nothing more.
     """
+
+    was_interrupted = False
 
     def __init__(self, on_stuck: Callable[[], None] | None = None) -> None:
         self._on_stuck = on_stuck

@@ -218,7 +218,7 @@ def use_what_people_and_recovery_do(engine):
     landed = [
         operating.hold(order(ids["yielded"])),
         operating.release(order(ids["yielded"])),
-        operating.retry_step(asking(), begin_again=True),
+        operating.retry_step(asking(), idx=0, begin_again=True),
         operating.skip_step(asking()),
         operating.resolve_happened(asking(), idx=0, output={}, next_name="next"),
         operating.resolve_absent(asking()),

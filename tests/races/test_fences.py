@@ -274,7 +274,7 @@ def test_a_cancel_and_a_claim_at_once_never_lose_the_cancel(pair):
         run = one.start("t", ["steps.echo"])
         hold, answer = racing(2, lambda n, run=run: claimed(one, run.id) if n == 0 else two.cancel(run.id))
         if hold is None:
-            assert answer == "rolled_back"
+            assert answer == "cancelled"
         else:
             assert answer in ("requested", "rolled_back")
             if answer == "requested":

@@ -27,7 +27,8 @@ WITH found AS (
     FROM saga_step_results AS c
     WHERE c.saga_id = %(saga_id)s AND c.status = 'compensation_failed'
   ) AS undone
-  WHERE r.id = %(saga_id)s AND r.status = 'failed' AND r.archived_at IS NULL
+  WHERE
+    r.id = %(saga_id)s AND r.status = 'failed' AND r.current_step_idx = %(idx)s AND r.archived_at IS NULL
 ),
 run AS (
   UPDATE saga_runs AS r

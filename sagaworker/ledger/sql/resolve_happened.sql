@@ -49,6 +49,7 @@ WITH run AS (
     r.id = %(saga_id)s
     AND r.status = 'running'
     AND r.waiting_for = 'operator'
+    AND r.archived_at IS NULL
     AND r.current_step_idx = %(idx)s
     AND held.saga_id = %(saga_id)s
     AND held.step_idx = r.current_step_idx

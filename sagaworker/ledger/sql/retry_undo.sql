@@ -13,6 +13,7 @@ WITH run AS (
     r.id = %(saga_id)s
     AND r.status = 'compensating'
     AND r.waiting_for = 'operator'
+    AND r.archived_at IS NULL
     AND held.saga_id = %(saga_id)s
     AND held.step_idx = r.current_step_idx
     AND held.status = 'compensation_failed'

@@ -19,6 +19,7 @@ WITH found AS (
     r.id = %(saga_id)s
     AND r.status = 'running'
     AND r.waiting_for = 'operator'
+    AND r.archived_at IS NULL
     AND held.status = 'running'
     AND held.deadline_at IS NULL
 ),

@@ -24,6 +24,7 @@ WITH found AS (
     r.id = %(saga_id)s
     AND r.status = 'compensating'
     AND r.waiting_for = 'operator'
+    AND r.archived_at IS NULL
     AND held.status = 'compensation_failed'
 ),
 run AS (
