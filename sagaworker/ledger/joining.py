@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 import sqlalchemy as sa
@@ -15,7 +15,7 @@ from sqlalchemy import exc as sa_exc
 from sqlalchemy.orm import Session, scoped_session
 
 from sagaworker.errors import InvalidInput
-from sagaworker.ledger.connection import Database
+from sagaworker.ledger.connection import Connection, Database
 from sagaworker.ledger.outage import reason
 
 # Which cluster and database a connection reaches, without any privilege.
@@ -25,6 +25,7 @@ _PLACE = """
     WHERE d.datname = current_database()
 """
 _WAITING = "sagaworker.waiting"
+Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
@@ -49,6 +50,23 @@ class Joined:
         """
         if self.connection is not None:
             _after_connection_commit(self.connection, call)
+
+
+def in_transaction(database: Database, work: Callable[[Connection], Result]) -> Result:
+    """Run `work` in one transaction of its own: what it raises rolls back all it did.
+
+    Once more on a fresh connection when one was stale. The first commit may have landed, so `work` must suit twice.
+    """
+    try:
+        return _transacted(database, work)
+    except (psycopg.OperationalError, psycopg.InterfaceError) as exc:
+        database.retire(exc)
+        return _transacted(database, work)
+
+
+def _transacted(database: Database, work: Callable[[Connection], Result]) -> Result:
+    with database.checkout() as connection, connection.transaction():
+        return work(connection)
 
 
 def join(connection: object, database: Database) -> Joined:

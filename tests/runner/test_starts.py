@@ -105,6 +105,37 @@ def rung_engine(settings):
     return Engine(settings, ring=lambda bells: rung.extend(bell.saga_id for bell in bells)), rung
 
 
+def test_a_key_that_is_twice_in_one_call_stores_nothing_however_far_apart(engine):
+    requests = [{"kind": "t", "steps": ["steps.echo"], "key": str(n)} for n in range(600)]
+    for inputs in ({}, {"n": 2}):
+        with pytest.raises(InvalidInput, match="keys must be unique in one call, got '7'"):
+            engine.start_many([*requests, {**requests[7], "inputs": inputs}])
+    assert engine.list() == []
+
+
+def test_start_many_stores_nothing_of_a_batch_with_a_conflict_and_has_rung_the_batches_before(settings):
+    engine, rung = rung_engine(settings)
+    requests = [{"kind": "t", "steps": ["steps.echo"], "key": str(n)} for n in range(1200)]
+    with engine:
+        taken = engine.start("t", ["steps.echo"], key="700", inputs={"n": 1})
+        rung.clear()
+        with pytest.raises(KeyConflict, match=taken.id):
+            engine.start_many(requests)
+        stored = {run.key: run.id for run in engine.list(limit=1000) if run.id != taken.id}
+        assert stored.keys() == {str(n) for n in range(500)}
+        assert rung == [stored[str(n)] for n in range(500)]
+        assert len(engine.start_many([*requests[:700], *requests[701:]])) == 1199
+        assert len(set(rung)) == 1199
+
+
+def test_start_many_bounds_a_batch_by_its_bytes_too(settings):
+    batches = []
+    large = {"text": "x" * 1_000_000}
+    with Engine(settings, ring=lambda bells: batches.append(len(bells))) as engine:
+        engine.start_many([{"kind": "t", "steps": ["steps.echo"], "inputs": large} for _ in range(20)])
+    assert batches == [16, 4]
+
+
 @pytest.mark.parametrize("commits", [True, False])
 def test_a_saga_started_in_a_session_exists_and_is_rung_if_and_only_if_it_commits(settings, database_url, commits):
     engine, rung = rung_engine(settings)
