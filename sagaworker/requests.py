@@ -12,9 +12,17 @@ from typing import Any, TypeVar
 import uuid_utils.compat
 
 from sagaworker.domain import steplist
-from sagaworker.domain.definition import POLICIES, Definition
+from sagaworker.domain.definition import ON_FAILURE, POLICIES, Definition
+from sagaworker.domain.options import (
+    HIGHEST_PRIORITY,
+    MAX_NAME,
+    MAX_RECOVERIES,
+    checked_integer,
+    checked_text,
+    checked_word,
+)
 from sagaworker.domain.status import RunStatus
-from sagaworker.domain.values import Json, canonical_hash, checked_copy, checked_object, encoded
+from sagaworker.domain.values import Json, canonical_hash, checked_object, encoded
 from sagaworker.errors import InvalidInput
 from sagaworker.ledger.moves import NewRun
 from sagaworker.registry import Registry
@@ -40,9 +48,7 @@ Value = TypeVar("Value", dict[str, Json], list[Json])
 STATUSES = tuple(status.value for status in RunStatus)
 MAX_PAGE = 1000
 MAX_WORDS = 2000
-MAX_NAME = 200
 MAX_KEY = 500
-HIGHEST_PRIORITY = 9
 
 
 class Requests:
@@ -77,15 +83,15 @@ class Requests:
         actor_id = _text(given.get("actor_id"), "actor_id", MAX_NAME)
         return NewRun(
             id=str(uuid_utils.compat.uuid7()),
-            kind=_required_text(kind, "kind", MAX_NAME),
+            kind=checked_text(kind, "kind", MAX_NAME),
             key=_text(key, "key", MAX_KEY),
             step_modules=self._limited([entry.frozen for entry in entries], "step list"),
             inputs=checked,
             inputs_hash=canonical_hash(checked),
             actor_id=actor_id,
             recovery_policy=self._policy(given, actor_id),
-            max_recoveries=_integer(given, "max_recoveries", 0, 1_000_000, self._settings.max_recoveries),
-            on_compensation_failure=_one_of(given, "on_compensation_failure", ("continue", "halt"), "continue"),
+            max_recoveries=_integer(given, "max_recoveries", 0, MAX_RECOVERIES, self._settings.max_recoveries),
+            on_compensation_failure=_one_of(given, "on_compensation_failure", ON_FAILURE, "continue"),
             mode=_one_of(given, "mode", ("live",), "live"),
             trigger_type=_text(given.get("trigger_type"), "trigger_type", MAX_NAME),
             trigger_ref=self._object(given, "trigger_ref"),
@@ -187,30 +193,16 @@ def _refuse_unknown(options: Mapping[str, Any]) -> None:
 
 
 def _text(value: object, name: str, most: int) -> str | None:
-    return None if value is None else _required_text(value, name, most)
-
-
-def _required_text(value: object, name: str, most: int) -> str:
-    if not isinstance(value, str) or not 1 <= len(value) <= most or not value.isprintable():
-        raise InvalidInput(f"{name} must be 1 to {most} printable characters, got {ascii(value)[:80]}")
-    checked_copy(value, name)
-    return value
+    return None if value is None else checked_text(value, name, most)
 
 
 def _one_of(given: Mapping[str, Any], name: str, legal: Sequence[str], default: str) -> str:
-    value = given.get(name, default)
-    if value not in legal:
-        raise InvalidInput(f"{name} must be one of {', '.join(legal)}, got {ascii(value)[:80]}")
-    return str(value)
+    return checked_word(given.get(name, default), name, legal)
 
 
 def _integer(given: Mapping[str, Any], name: str, least: int, most: int, default: int | None) -> Any:
     value = given.get(name, default)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise InvalidInput(f"{name} must be a whole number from {least} to {most}, got {ascii(value)[:80]}")
-    return value
+    return None if value is None else checked_integer(value, name, least, most)
 
 
 def _stamp(options: Mapping[str, Any], name: str, default: str | None) -> str | None:
