@@ -22,7 +22,7 @@ from sagaworker.domain.options import (
     checked_word,
 )
 from sagaworker.domain.status import RunStatus
-from sagaworker.domain.values import Json, canonical_hash, checked_object, encoded
+from sagaworker.domain.values import Json, canonical_hash, checked_copy, checked_object, encoded
 from sagaworker.errors import InvalidInput
 from sagaworker.ledger.moves import NewRun
 from sagaworker.registry import Registry
@@ -49,6 +49,7 @@ STATUSES = tuple(status.value for status in RunStatus)
 MAX_PAGE = 1000
 MAX_WORDS = 2000
 MAX_KEY = 500
+MAX_KIND_AND_KEY_BYTES = 2500  # a row of their unique index ends at 2,704 with its own overhead
 
 
 class Requests:
@@ -84,7 +85,7 @@ class Requests:
         return NewRun(
             id=str(uuid_utils.compat.uuid7()),
             kind=checked_text(kind, "kind", MAX_NAME),
-            key=_text(key, "key", MAX_KEY),
+            key=_key(kind, key),
             step_modules=self._limited([entry.frozen for entry in entries], "step list"),
             inputs=checked,
             inputs_hash=canonical_hash(checked),
@@ -164,6 +165,7 @@ def checked_words(text: object, name: str) -> str:
     """What a person says for the journal: any text that can be stored, of a reasonable length."""
     if not isinstance(text, str) or "\x00" in text or len(text) > MAX_WORDS:
         raise InvalidInput(f"{name} must be text of at most {MAX_WORDS} characters, got {text!r:.80}")
+    checked_copy(text, name)
     return text
 
 
@@ -194,6 +196,18 @@ def _refuse_unknown(options: Mapping[str, Any]) -> None:
 
 def _text(value: object, name: str, most: int) -> str | None:
     return None if value is None else checked_text(value, name, most)
+
+
+def _key(kind: str, key: object) -> str | None:
+    """Characters are what a person counts; the index that finds a run by its kind and key counts bytes."""
+    text = _text(key, "key", MAX_KEY)
+    size = 0 if text is None else len(kind.encode()) + len(text.encode())
+    if size > MAX_KIND_AND_KEY_BYTES:
+        raise InvalidInput(
+            f"kind and key must be at most {MAX_KIND_AND_KEY_BYTES} bytes of UTF-8 together, got {size}",
+            "give a shorter key, or its hash",
+        )
+    return text
 
 
 def _one_of(given: Mapping[str, Any], name: str, legal: Sequence[str], default: str) -> str:

@@ -88,6 +88,17 @@ def test_an_actors_run_records_no_policy_so_that_its_definition_decides(engine):
     assert engine.get(engine.start("t", ["steps.echo"], actor_id="a").id).recovery_policy is None
 
 
+def test_a_kind_and_key_that_no_index_could_hold_are_refused_by_their_bytes(engine):
+    def wide(count):  # four bytes each, and nothing that compresses
+        return "".join(chr(0x20000 + n * 7919 % 40_000) for n in range(count))
+
+    assert engine.start(wide(200), ["steps.echo"], key=wide(425)).id
+    with pytest.raises(InvalidInput, match="kind and key must be at most 2500 bytes of UTF-8 together, got 2504"):
+        engine.start(wide(200), ["steps.echo"], key=wide(426))
+    assert engine.start("k" * 200, ["steps.echo"], key="k" * 500).id
+    assert len(engine.list()) == 2
+
+
 def test_start_many_checks_all_before_it_stores_any(engine):
     good = {"kind": "t", "steps": ["steps.echo"]}
     with pytest.raises(InvalidInput):
