@@ -33,7 +33,13 @@ class _Bells:
     """What is to be called once a connection's transaction has committed; each with the savepoint it was asked for in."""
 
     pending: list[tuple[Callable[[], None], sa.NestedTransaction | None]] = field(default_factory=list)
+    committing: list[Callable[[], None]] = field(default_factory=list)
     committed: list[Callable[[], None]] = field(default_factory=list)
+
+    def settle(self) -> None:
+        """The last commit has not failed, or its calls would be gone."""
+        self.committed += self.committing
+        self.committing.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +139,7 @@ def _after_connection_commit(connection: sa.Connection, call: Callable[[], None]
         event.listen(connection, "rollback", _rolled_back)
         event.listen(connection, "rollback_twophase", _rolled_back)
         event.listen(connection, "rollback_savepoint", _savepoint_rolled_back)
+        event.listen(connection.engine, "handle_error", _on_error)
         event.listen(connection.engine.pool, "checkin", _on_checkin)
     info[_WAITING].pending.append((call, connection.get_nested_transaction()))
 
@@ -145,12 +152,22 @@ def _bells(connection: sa.Connection) -> _Bells:
 
 def _committed(connection: sa.Connection, *_: object) -> None:
     bells = _bells(connection)
-    bells.committed += [call for call, _ in bells.pending]
+    bells.settle()
+    bells.committing += [call for call, _ in bells.pending]
     bells.pending.clear()
 
 
 def _rolled_back(connection: sa.Connection, *_: object) -> None:
-    _bells(connection).pending.clear()
+    bells = _bells(connection)
+    bells.settle()
+    bells.pending.clear()
+
+
+def _on_error(context: sa.ExceptionContext) -> None:
+    """A commit can fail: a deferred constraint, a lost connection. It is what fails without a statement."""
+    connection = context.connection
+    if context.statement is None and connection is not None and not connection.invalidated:
+        _bells(connection).committing.clear()
 
 
 def _savepoint_rolled_back(connection: sa.Connection, *_: object) -> None:
@@ -166,5 +183,8 @@ def _savepoint_rolled_back(connection: sa.Connection, *_: object) -> None:
 
 def _on_checkin(_driver: object, record: Any) -> None:
     bells: _Bells | None = record.info.pop(_WAITING, None)
-    for call in bells.committed if bells is not None else ():
+    if bells is None:
+        return
+    bells.settle()
+    for call in bells.committed:
         call()
