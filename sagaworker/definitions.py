@@ -8,9 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sagaworker.domain.definition import Definition
+from sagaworker.domain.values import encoded
 from sagaworker.errors import InvalidInput, UnknownStep
 from sagaworker.ledger.connection import Connection
 from sagaworker.ledger.defined import DefinitionStore
+from sagaworker.ledger.outage import OUTAGE
 from sagaworker.registry import Registry
 from sagaworker.settings import Settings
 
@@ -49,16 +51,15 @@ class Definitions:
     def load(self) -> LoadedDefinitions:
         """Import the modules of the allowed packages, register what they declare, and store it.
 
-        A module that fails, or a definition that no saga could be started with, is left out and told of; all others
-        are loaded. The second definition of the same actor and kind is left out.
+        A module that fails, or a definition that no saga could be started with or that the database refuses, is left
+        out and told of; all others are loaded. The second definition of the same actor and kind is left out.
         """
         problems: list[str] = []
         found: dict[Pair, Definition] = {}
         for module, definition in self._declared(problems):
-            try:
-                self._check(definition)
-            except InvalidInput as exc:
-                problems.append(f"{module}: {exc.problem}")
+            problem = self._problem(definition)
+            if problem is not None:
+                problems.append(f"{module}: {problem}")
                 continue
             if found.setdefault(definition.pair, definition) != definition:
                 actor = "" if definition.actor is None else f" of actor {definition.actor!r}"
@@ -66,8 +67,14 @@ class Definitions:
                     f"{module}: kind {definition.kind!r}{actor} must be defined once, got a second definition"
                 )
         self._registered = found
-        for definition in found.values():
-            self._store.put(definition)
+        for pair, definition in list(found.items()):
+            try:
+                self._store.put(definition)
+            except OUTAGE:  # of no definition in particular: the next one would only wait for it again
+                raise
+            except Exception as exc:  # noqa: BLE001 - whatever one definition holds, the others are stored
+                del found[pair]
+                problems.append(f"definition {definition.kind!r} must be one that can be stored, got: {exc}")
         for problem in problems:
             log.error("definition left out: %s", problem)
         return LoadedDefinitions(definitions=tuple(found.values()), problems=tuple(problems))
@@ -118,8 +125,23 @@ class Definitions:
         current = (one.definition for one in self._store.current(kinds, connection))
         return {one.pair: one.recovery_policy for one in current if one.recovery_policy is not None}
 
+    def _problem(self, definition: Definition) -> str | None:
+        """Why no saga could be started with it."""
+        try:
+            self._check(definition)
+        except InvalidInput as exc:
+            return exc.problem
+        except Exception as exc:  # noqa: BLE001 - whatever one definition holds, the others are loaded
+            return f"a definition must be one that can be checked, got {type(exc).__name__}: {exc}"
+        return None
+
     def _check(self, definition: Definition) -> None:
-        definition.check()
+        definition.check(most_steps=self._settings.max_steps)
+        most, size = self._settings.max_context_bytes, len(encoded(definition.frozen_steps))
+        if size > most:
+            raise InvalidInput(
+                f"steps of definition {definition.kind!r} must be at most {most} bytes of JSON, got {size}"
+            )
         for entry in definition.entries:
             self._registry.step(entry.step)
 

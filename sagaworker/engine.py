@@ -151,8 +151,13 @@ class Engine(OperatorMoves, RecoveryMoves):
     def start_many(self, requests: Sequence[Mapping[str, Any]]) -> list[SagaRun]:
         """Start many sagas: each request holds the arguments of `start` (kind, steps, inputs, key, options).
 
-        All requests are checked before any is stored. They are stored in transactions of 500, each wholly or not at
-        all, so after an interruption a prefix is there: give keys, and call again.
+        All requests are checked before any is stored. They are stored in order, in transactions of at most 500 runs
+        and 16 MB, each wholly or not at all, and each is rung before the next is stored. Whatever ends the call, whole
+        batches from the front are there and are rung, and nothing else: give keys, and call again.
+
+        Raises:
+            InvalidInput: a request is not acceptable, or two have the same kind and key; nothing was stored.
+            KeyConflict: (kind, key) was started with other inputs; nothing of its batch was stored, nor of later ones.
         """
         return self._starts.many(requests)
 

@@ -3,17 +3,25 @@
 A pool child of a prefork worker counts for itself. With PROMETHEUS_MULTIPROC_DIR set for the whole worker, the client
 library keeps them in files that `prometheus_client.multiprocess` adds up; without it a child's counts are seen by
 whoever asks that very child. Who serves the page is the deployment's choice: nothing listens here.
+
+Counting never fails: what cannot be counted is logged, and the saga or the sweep goes on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import logging
+import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from prometheus_client import Counter
+
+log = logging.getLogger(__name__)
+_registering = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,13 +36,27 @@ class Counters:
     episodes: Counter  # by outcome
 
 
-@cache
 def counters() -> Counters | None:
-    """The counters, registered at first use; None where prometheus-client is not installed."""
+    """The counters, registered at first use; None where prometheus-client is not installed or refuses their names."""
+    # `cache` alone runs it in every thread that comes before the first has its result, and a name registers once.
+    with _registering:
+        return _registered()
+
+
+@cache
+def _registered() -> Counters | None:
     try:
-        from prometheus_client import Counter
+        return _register()
     except ImportError:  # comes with Flower, which a slim worker may do without
         return None
+    except Exception:
+        log.exception("counters must be registered once under their own names; nothing is counted in this process")
+        return None
+
+
+def _register() -> Counters:
+    from prometheus_client import Counter
+
     return Counters(
         takeovers=Counter("sagaworker_takeovers", "Episodes taken over.", ["policy", "learned_by"]),
         rung=Counter("sagaworker_rung", "Doorbells rung again for sagas that were due."),
@@ -45,6 +67,15 @@ def counters() -> Counters | None:
     )
 
 
+@contextlib.contextmanager
+def _harmless() -> Iterator[None]:
+    try:
+        yield
+    except Exception:
+        log.exception("not counted; the work goes on")
+
+
+@_harmless()
 def count_episode(outcome: str) -> None:
     """One delivery of a doorbell ended."""
     found = counters()
@@ -54,6 +85,7 @@ def count_episode(outcome: str) -> None:
             found.fenced.inc()
 
 
+@_harmless()
 def count_takeovers(by_policy: Mapping[str, int], *, witnessed: bool) -> None:
     """Takeovers happened."""
     found = counters()
@@ -62,6 +94,7 @@ def count_takeovers(by_policy: Mapping[str, int], *, witnessed: bool) -> None:
             found.takeovers.labels(policy, "witness" if witnessed else "lease").inc(number)
 
 
+@_harmless()
 def count_sweep(*, rung: int = 0, skipped: int = 0, held_back: int = 0) -> None:
     """What a sweep did besides taking over."""
     found = counters()

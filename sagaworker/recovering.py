@@ -10,12 +10,15 @@ from sagaworker.definitions import Definitions, LoadedDefinitions
 from sagaworker.domain.definition import Definition
 from sagaworker.domain.records import SagaRun, SweepResult
 from sagaworker.domain.recovery import RecoverResult, Scope
+from sagaworker.errors import InvalidInput
 from sagaworker.ledger.reads import Reads
 from sagaworker.policies import ResolvePolicy
 from sagaworker.recovery import Recovery
 from sagaworker.settings import Settings
 
 FROM_SETTINGS: str = "\0"  # an argument that was not given; no stack or environment has this name
+
+LONGEST = timedelta(days=36_525)  # further back PostgreSQL's instants end
 
 
 class _Surroundings(Protocol):
@@ -51,6 +54,9 @@ class RecoveryMoves:
         `actor_registry` win over the loaded ones, and these over the database's), else the run's own, else `fail`.
         `source_stack` takes its own runs and those without one, None takes all; `source_env` takes exactly its own,
         None those without one. Both default to the settings. `stale_after`: leave alone what is younger than that.
+
+        Raises:
+            InvalidInput: `stale_after` is negative or no duration; nothing was swept.
         """
         return self.recovery.sweep(
             _scope(self.settings, source_stack, source_env),
@@ -113,5 +119,12 @@ def _scope(
     )
 
 
-def _duration(value: timedelta | float) -> timedelta:
-    return value if isinstance(value, timedelta) else timedelta(seconds=float(value))
+def _duration(value: object) -> timedelta:
+    """Less than none would look into the future, where the leases of living workers have run out."""
+    try:
+        duration = value if isinstance(value, timedelta) else timedelta(seconds=float(value))  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        duration = None
+    if duration is None or not timedelta(0) <= duration <= LONGEST:
+        raise InvalidInput(f"stale_after must be a timedelta or seconds, from 0 to 100 years, got {ascii(value)[:80]}")
+    return duration

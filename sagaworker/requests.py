@@ -12,7 +12,15 @@ from typing import Any, TypeVar
 import uuid_utils.compat
 
 from sagaworker.domain import steplist
-from sagaworker.domain.definition import POLICIES, Definition
+from sagaworker.domain.definition import ON_FAILURE, POLICIES, Definition
+from sagaworker.domain.options import (
+    HIGHEST_PRIORITY,
+    MAX_NAME,
+    MAX_RECOVERIES,
+    checked_integer,
+    checked_text,
+    checked_word,
+)
 from sagaworker.domain.status import RunStatus
 from sagaworker.domain.values import Json, canonical_hash, checked_copy, checked_object, encoded
 from sagaworker.errors import InvalidInput
@@ -40,9 +48,8 @@ Value = TypeVar("Value", dict[str, Json], list[Json])
 STATUSES = tuple(status.value for status in RunStatus)
 MAX_PAGE = 1000
 MAX_WORDS = 2000
-MAX_NAME = 200
 MAX_KEY = 500
-HIGHEST_PRIORITY = 9
+MAX_KIND_AND_KEY_BYTES = 2500  # a row of their unique index ends at 2,704 with its own overhead
 
 
 class Requests:
@@ -77,15 +84,15 @@ class Requests:
         actor_id = _text(given.get("actor_id"), "actor_id", MAX_NAME)
         return NewRun(
             id=str(uuid_utils.compat.uuid7()),
-            kind=_required_text(kind, "kind", MAX_NAME),
-            key=_text(key, "key", MAX_KEY),
+            kind=checked_text(kind, "kind", MAX_NAME),
+            key=_key(kind, key),
             step_modules=self._limited([entry.frozen for entry in entries], "step list"),
             inputs=checked,
             inputs_hash=canonical_hash(checked),
             actor_id=actor_id,
             recovery_policy=self._policy(given, actor_id),
-            max_recoveries=_integer(given, "max_recoveries", 0, 1_000_000, self._settings.max_recoveries),
-            on_compensation_failure=_one_of(given, "on_compensation_failure", ("continue", "halt"), "continue"),
+            max_recoveries=_integer(given, "max_recoveries", 0, MAX_RECOVERIES, self._settings.max_recoveries),
+            on_compensation_failure=_one_of(given, "on_compensation_failure", ON_FAILURE, "continue"),
             mode=_one_of(given, "mode", ("live",), "live"),
             trigger_type=_text(given.get("trigger_type"), "trigger_type", MAX_NAME),
             trigger_ref=self._object(given, "trigger_ref"),
@@ -158,6 +165,7 @@ def checked_words(text: object, name: str) -> str:
     """What a person says for the journal: any text that can be stored, of a reasonable length."""
     if not isinstance(text, str) or "\x00" in text or len(text) > MAX_WORDS:
         raise InvalidInput(f"{name} must be text of at most {MAX_WORDS} characters, got {text!r:.80}")
+    checked_copy(text, name)
     return text
 
 
@@ -187,30 +195,28 @@ def _refuse_unknown(options: Mapping[str, Any]) -> None:
 
 
 def _text(value: object, name: str, most: int) -> str | None:
-    return None if value is None else _required_text(value, name, most)
+    return None if value is None else checked_text(value, name, most)
 
 
-def _required_text(value: object, name: str, most: int) -> str:
-    if not isinstance(value, str) or not 1 <= len(value) <= most or not value.isprintable():
-        raise InvalidInput(f"{name} must be 1 to {most} printable characters, got {ascii(value)[:80]}")
-    checked_copy(value, name)
-    return value
+def _key(kind: str, key: object) -> str | None:
+    """Characters are what a person counts; the index that finds a run by its kind and key counts bytes."""
+    text = _text(key, "key", MAX_KEY)
+    size = 0 if text is None else len(kind.encode()) + len(text.encode())
+    if size > MAX_KIND_AND_KEY_BYTES:
+        raise InvalidInput(
+            f"kind and key must be at most {MAX_KIND_AND_KEY_BYTES} bytes of UTF-8 together, got {size}",
+            "give a shorter key, or its hash",
+        )
+    return text
 
 
 def _one_of(given: Mapping[str, Any], name: str, legal: Sequence[str], default: str) -> str:
-    value = given.get(name, default)
-    if value not in legal:
-        raise InvalidInput(f"{name} must be one of {', '.join(legal)}, got {ascii(value)[:80]}")
-    return str(value)
+    return checked_word(given.get(name, default), name, legal)
 
 
 def _integer(given: Mapping[str, Any], name: str, least: int, most: int, default: int | None) -> Any:
     value = given.get(name, default)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise InvalidInput(f"{name} must be a whole number from {least} to {most}, got {ascii(value)[:80]}")
-    return value
+    return None if value is None else checked_integer(value, name, least, most)
 
 
 def _stamp(options: Mapping[str, Any], name: str, default: str | None) -> str | None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 from sagaworker.definitions import Definitions
 from sagaworker.domain.records import Doorbell, SagaRun
 from sagaworker.domain.status import RunStatus
+from sagaworker.domain.values import encoded
 from sagaworker.errors import InvalidInput, KeyConflict, SagaNotFound
 from sagaworker.failpoints import Failpoints
-from sagaworker.ledger.joining import Joined, join
+from sagaworker.ledger.connection import Connection
+from sagaworker.ledger.joining import in_transaction, join
 from sagaworker.ledger.moves import Ledger, NewRun
 from sagaworker.recovery import Ring
 from sagaworker.requests import Requests
 
 BATCH = 500  # runs stored in one transaction
+BATCH_BYTES = 16 * 1024 * 1024  # of JSON: a batch travels as one jsonb, which cannot be larger than 256 MB
 
 
 class Starts:
@@ -48,35 +52,32 @@ class Starts:
     def joining(self, connection: object, request: NewRun) -> SagaRun:
         """The same within the transaction of the caller's connection; rung once that has committed."""
         joined = join(connection, self._ledger.database)
-        run = self._stored([request], joined)[0]
+        run = self._stored([request], joined.driver)[0]
         bells = _bells([run])
         joined.after_commit(lambda: self._ring(bells))
         return run
 
     def many(self, requests: Sequence[Mapping[str, Any]]) -> list[SagaRun]:
-        """Check all, then store and ring batch by batch."""
+        """Check all, then store and ring batch by batch; a conflict leaves its batch wholly unstored."""
         checked = [self.checked(**_as_arguments(request, idx)) for idx, request in enumerate(requests)]
+        _refuse_twice(checked)
         runs: list[SagaRun] = []
-        for begin in range(0, len(checked), BATCH):
-            batch = self._stored(checked[begin : begin + BATCH])
-            self._ring(_bells(batch))
-            runs += batch
+        for batch in _batches(checked):
+            stored = in_transaction(self._ledger.database, partial(self._stored, batch))
+            self._ring(_bells(stored))
+            runs += stored
         return runs
 
-    def _stored(self, requests: Sequence[NewRun], joined: Joined | None = None) -> list[SagaRun]:
-        twice = _first_twice(requests)
-        if twice is not None:
-            raise InvalidInput(f"keys must be unique in one call, got {twice[1]!r} of kind {twice[0]!r} twice")
-        stored = self._ledger.start(requests, joined.driver if joined else None)
-        met = [request for request in requests if request.id not in stored]
-        existing = self._existing(met, joined)
+    def _stored(self, requests: Sequence[NewRun], connection: Connection | None = None) -> list[SagaRun]:
+        stored = self._ledger.start(requests, connection)
+        existing = self._existing([request for request in requests if request.id not in stored], connection)
         return [_pending_run(r) if r.id in stored else existing[r.id] for r in requests]
 
-    def _existing(self, requests: Sequence[NewRun], joined: Joined | None) -> dict[str, SagaRun]:
+    def _existing(self, requests: Sequence[NewRun], connection: Connection | None) -> dict[str, SagaRun]:
         """The runs that were there before, by the id of the request that met them."""
         if not requests:
             return {}
-        met = self._ledger.met(requests, joined.driver if joined else None)
+        met = self._ledger.met(requests, connection)
         by_id = {run.id: run for run in met}
         by_key = {(run.kind, run.key): run for run in met}
         existing: dict[str, SagaRun] = {}
@@ -96,14 +97,30 @@ def _as_arguments(request: Mapping[str, Any], idx: int) -> dict[str, Any]:
     return dict(request)
 
 
-def _first_twice(requests: Sequence[NewRun]) -> tuple[str, str] | None:
+def _refuse_twice(requests: Sequence[NewRun]) -> None:
+    """Over the whole call: in two batches the second would meet what this very call has stored."""
     seen: set[tuple[str, str]] = set()
     for request in requests:
-        if request.key is not None:
-            if (request.kind, request.key) in seen:
-                return request.kind, request.key
-            seen.add((request.kind, request.key))
-    return None
+        if request.key is None:
+            continue
+        if (request.kind, request.key) in seen:
+            raise InvalidInput(f"keys must be unique in one call, got {request.key!r} of kind {request.kind!r} twice")
+        seen.add((request.kind, request.key))
+
+
+def _batches(requests: Sequence[NewRun]) -> Iterator[list[NewRun]]:
+    """In order, of at most BATCH runs and BATCH_BYTES, and of at least one run."""
+    batch: list[NewRun] = []
+    room = BATCH_BYTES
+    for request in requests:
+        size = len(encoded(request.as_json()))
+        if batch and (len(batch) == BATCH or size > room):
+            yield batch
+            batch, room = [], BATCH_BYTES
+        batch.append(request)
+        room -= size
+    if batch:
+        yield batch
 
 
 def _pending_run(request: NewRun) -> SagaRun:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sagaworker.domain.options import (
+    HIGHEST_PRIORITY,
+    MAX_NAME,
+    MAX_RECOVERIES,
+    checked_integer,
+    checked_text,
+    checked_word,
+)
 from sagaworker.domain.steplist import StepEntry, parse
 from sagaworker.domain.values import Json, canonical_hash
 from sagaworker.errors import InvalidInput
@@ -42,12 +51,12 @@ class Definition:
 
     @property
     def entries(self) -> tuple[StepEntry, ...]:
-        """The checked step list.
+        """The step list, of whatever length: `check` and each start bound it.
 
         Raises:
             InvalidInput: it is not one.
         """
-        return parse(self.steps, most=MOST_STEPS)
+        return parse(self.steps, most=sys.maxsize)
 
     @property
     def frozen_steps(self) -> list[Json]:
@@ -69,29 +78,30 @@ class Definition:
         }
         return {name: value for name, value in given.items() if value is not None}
 
-    def check(self) -> None:
-        """Refuse what no saga could be started with.
+    def check(self, *, most_steps: int = MOST_STEPS) -> None:
+        """Refuse what no saga could be started with, by the rules of a start.
 
         Raises:
             InvalidInput: with the definition's name and what is wrong in it.
         """
-        name = f"definition {self.kind!r}"
-        for what, value in (("kind", self.kind), ("actor", self.actor)):
-            if not (isinstance(value, str) and value.isprintable() and 1 <= len(value) <= 200) and (  # noqa: PLR2004
-                what == "kind" or value is not None
-            ):
-                raise InvalidInput(f"{what} of {name} must be 1 to 200 printable characters, got {ascii(value)[:80]}")
-        if self.recovery_policy not in (None, *POLICIES):
-            legal = ", ".join(POLICIES)
-            raise InvalidInput(f"recovery_policy of {name} must be one of {legal}, got {self.recovery_policy!r:.80}")
-        if self.on_compensation_failure not in (None, *ON_FAILURE):
-            raise InvalidInput(
-                f"on_compensation_failure of {name} must be continue or halt, got {self.on_compensation_failure!r:.80}"
-            )
-        for what, number in (("max_recoveries", self.max_recoveries), ("priority", self.priority)):
-            if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 0):
-                raise InvalidInput(f"{what} of {name} must be a whole number of at least 0, got {number!r:.80}")
+        name = f"definition {self.kind!r:.80}"
+        checked_text(self.kind, f"kind of {name}", MAX_NAME)
+        for what, text in (("actor", self.actor), ("queue", self.queue)):
+            if text is not None:
+                checked_text(text, f"{what} of {name}", MAX_NAME)
+        for what, word, legal in (
+            ("recovery_policy", self.recovery_policy, POLICIES),
+            ("on_compensation_failure", self.on_compensation_failure, ON_FAILURE),
+        ):
+            if word is not None:
+                checked_word(word, f"{what} of {name}", legal)
+        for what, number, most in (
+            ("max_recoveries", self.max_recoveries, MAX_RECOVERIES),
+            ("priority", self.priority, HIGHEST_PRIORITY),
+        ):
+            if number is not None:
+                checked_integer(number, f"{what} of {name}", 0, most)
         try:
-            _ = self.entries
+            parse(self.steps, most=most_steps)
         except InvalidInput as exc:
             raise InvalidInput(f"steps of {name} must be a list of steps, got: {exc.problem}", exc.remedy) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 import sqlalchemy as sa
@@ -15,7 +15,7 @@ from sqlalchemy import exc as sa_exc
 from sqlalchemy.orm import Session, scoped_session
 
 from sagaworker.errors import InvalidInput
-from sagaworker.ledger.connection import Database
+from sagaworker.ledger.connection import Connection, Database
 from sagaworker.ledger.outage import reason
 
 # Which cluster and database a connection reaches, without any privilege.
@@ -25,6 +25,7 @@ _PLACE = """
     WHERE d.datname = current_database()
 """
 _WAITING = "sagaworker.waiting"
+Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
@@ -32,7 +33,13 @@ class _Bells:
     """What is to be called once a connection's transaction has committed; each with the savepoint it was asked for in."""
 
     pending: list[tuple[Callable[[], None], sa.NestedTransaction | None]] = field(default_factory=list)
+    committing: list[Callable[[], None]] = field(default_factory=list)
     committed: list[Callable[[], None]] = field(default_factory=list)
+
+    def settle(self) -> None:
+        """The last commit has not failed, or its calls would be gone."""
+        self.committed += self.committing
+        self.committing.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,23 @@ class Joined:
         """
         if self.connection is not None:
             _after_connection_commit(self.connection, call)
+
+
+def in_transaction(database: Database, work: Callable[[Connection], Result]) -> Result:
+    """Run `work` in one transaction of its own: what it raises rolls back all it did.
+
+    Once more on a fresh connection when one was stale. The first commit may have landed, so `work` must suit twice.
+    """
+    try:
+        return _transacted(database, work)
+    except (psycopg.OperationalError, psycopg.InterfaceError) as exc:
+        database.retire(exc)
+        return _transacted(database, work)
+
+
+def _transacted(database: Database, work: Callable[[Connection], Result]) -> Result:
+    with database.checkout() as connection, connection.transaction():
+        return work(connection)
 
 
 def join(connection: object, database: Database) -> Joined:
@@ -115,6 +139,7 @@ def _after_connection_commit(connection: sa.Connection, call: Callable[[], None]
         event.listen(connection, "rollback", _rolled_back)
         event.listen(connection, "rollback_twophase", _rolled_back)
         event.listen(connection, "rollback_savepoint", _savepoint_rolled_back)
+        event.listen(connection.engine, "handle_error", _on_error)
         event.listen(connection.engine.pool, "checkin", _on_checkin)
     info[_WAITING].pending.append((call, connection.get_nested_transaction()))
 
@@ -127,12 +152,22 @@ def _bells(connection: sa.Connection) -> _Bells:
 
 def _committed(connection: sa.Connection, *_: object) -> None:
     bells = _bells(connection)
-    bells.committed += [call for call, _ in bells.pending]
+    bells.settle()
+    bells.committing += [call for call, _ in bells.pending]
     bells.pending.clear()
 
 
 def _rolled_back(connection: sa.Connection, *_: object) -> None:
-    _bells(connection).pending.clear()
+    bells = _bells(connection)
+    bells.settle()
+    bells.pending.clear()
+
+
+def _on_error(context: sa.ExceptionContext) -> None:
+    """A commit can fail: a deferred constraint, a lost connection. It is what fails without a statement."""
+    connection = context.connection
+    if context.statement is None and connection is not None and not connection.invalidated:
+        _bells(connection).committing.clear()
 
 
 def _savepoint_rolled_back(connection: sa.Connection, *_: object) -> None:
@@ -148,5 +183,8 @@ def _savepoint_rolled_back(connection: sa.Connection, *_: object) -> None:
 
 def _on_checkin(_driver: object, record: Any) -> None:
     bells: _Bells | None = record.info.pop(_WAITING, None)
-    for call in bells.committed if bells is not None else ():
+    if bells is None:
+        return
+    bells.settle()
+    for call in bells.committed:
         call()

@@ -97,6 +97,49 @@ def test_a_bell_that_fails_does_not_fail_the_callers_commit(settings, users):
         assert ids(engine) == [run.id]
 
 
+@pytest.mark.parametrize("make", [sa.Engine.connect, Session])
+def test_a_commit_that_fails_rings_nothing_and_the_commits_around_it_are_rung(engine, users, rung, make):
+    with users.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE told (n int UNIQUE DEFERRABLE INITIALLY DEFERRED)"))
+        connection.execute(sa.text("INSERT INTO told VALUES (1)"))
+    with make(users) as connection:
+        before = engine.start("t", ["steps.echo"], connection=connection)
+        connection.commit()
+        engine.start("t", ["steps.echo"], connection=connection)
+        connection.execute(sa.text("INSERT INTO told VALUES (1)"))
+        with pytest.raises(sa.exc.IntegrityError):
+            connection.commit()
+        connection.rollback()
+        after = engine.start("t", ["steps.echo"], connection=connection)
+        connection.commit()
+        with pytest.raises(sa.exc.ProgrammingError):
+            connection.execute(sa.text("SELECT nothing"))
+    assert rung == ids(engine) == [before.id, after.id]
+
+
+def test_a_commit_whose_connection_is_lost_rings_nothing(engine, users, rung, database_url):
+    with users.connect() as connection:
+        engine.start("t", ["steps.echo"], connection=connection)
+        pid = connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one()
+        with psycopg.connect(database_url, autocommit=True) as other:
+            other.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+        with pytest.raises(sa.exc.OperationalError):
+            connection.commit()
+    assert (rung, ids(engine)) == ([], [])
+
+
+def test_a_connection_that_is_lost_after_a_commit_rings_what_was_committed(engine, users, rung, database_url):
+    with users.connect() as connection:
+        run = engine.start("t", ["steps.echo"], connection=connection)
+        connection.commit()
+        pid = connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one()
+        with psycopg.connect(database_url, autocommit=True) as other:
+            other.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+        with pytest.raises(sa.exc.OperationalError):
+            connection.rollback()
+    assert rung == ids(engine) == [run.id]
+
+
 def test_a_scoped_session_is_a_session(engine, users, rung):
     session = scoped_session(sessionmaker(users))
     run = engine.start("t", ["steps.echo"], connection=session)

@@ -98,3 +98,20 @@ def test_a_start_and_a_cancel_happen_once_whatever_is_lost(engine, relay, what, 
     assert engine.get(run.id).status == "rolled_back"
     assert len(engine.timeline(run.id).journal) == 2
     assert engine.audit() == []
+
+
+@pytest.mark.parametrize("what", ["question", "answer"])
+def test_a_batch_is_stored_once_whatever_is_lost(engine, relay, what):
+    engine.start("warm", ["steps.echo"])
+    lost_at = 0
+    while True:
+        relay.lose(what, lost_at)
+        runs = engine.start_many([{"kind": f"batch {lost_at}", "steps": ["steps.echo"]}] * 3)
+        was_cut = relay.has_cut
+        relay.lose("", 0)
+        assert [run.id for run in runs] == [run.id for run in engine.list(kind=f"batch {lost_at}", order="asc")]
+        if not was_cut:
+            break
+        lost_at += 1
+    assert lost_at >= 3, "the line must have been cut at the begin, the move and the commit"
+    assert engine.audit() == []

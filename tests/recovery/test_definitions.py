@@ -1,9 +1,12 @@
 """Definitions: declared beside the steps, loaded when asked, stored for everybody, pinned by the runs."""
 
+import psycopg
 import pytest
 
 from sagaworker import Definition, InvalidInput
 from sagaworker.domain.status import RunStatus
+from sagaworker.ledger.defined import DefinitionStore
+from tests.recovery import declared
 from tests.recovery.abandoned import another, execute, orphan
 
 PACKAGES = ("steps", "tests.recovery.declared")
@@ -108,3 +111,64 @@ def test_start_many_takes_definitions_too(declaring, engine):
     declaring.load_definitions()
     runs = engine.start_many([{"kind": "greeting"}, {"kind": "billing", "actor_id": "bob"}])
     assert [len(run.step_modules) for run in runs] == [1, 1]
+
+
+class Unspeakable:
+    def __eq__(self, other):
+        raise RuntimeError("compared")
+
+    def __hash__(self):
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"max_recoveries": 10**12}, "max_recoveries of definition 'bad' must be a whole number from 0 to 1000000"),
+        ({"priority": 10}, "priority of definition 'bad' must be a whole number from 0 to 9"),
+        ({"priority": "1"}, "priority of definition 'bad' must be a whole number"),
+        ({"queue": "a\x00b"}, "queue of definition 'bad' must be 1 to 200 printable characters"),
+        ({"queue": "\ud800"}, "queue of definition 'bad' must be 1 to 200 printable characters"),
+        ({"queue": object()}, "queue of definition 'bad' must be 1 to 200 printable characters"),
+        ({"actor": "a" * 201}, "actor of definition 'bad' must be 1 to 200 printable characters"),
+        ({"on_compensation_failure": "shrug"}, "on_compensation_failure of definition 'bad' must be one of continue"),
+        ({"recovery_policy": Unspeakable()}, "recovery_policy of definition 'bad' must be one of restart"),
+        ({"steps": ["steps.echo"] * 3}, "step list must have between 1 and 2 steps, got 3"),
+        ({"steps": [{"step": "steps.echo", "params": {"x": "y" * 5000}}]}, "must be at most 4000 bytes of JSON"),
+    ],
+)
+def test_a_definition_that_no_start_would_take_is_left_out_and_all_others_are_stored(
+    engine, monkeypatch, caplog, wrong, said
+):
+    bad = Definition(**{"kind": "bad", "steps": ["steps.echo"], **wrong})
+    monkeypatch.setattr(
+        declared, "DEFINITIONS", [bad, Definition("last", ["steps.echo"], priority=9, max_recoveries=1_000_000)]
+    )
+    with another(engine, step_packages=PACKAGES, max_steps=2, max_context_bytes=4000) as other:
+        loaded = other.load_definitions()
+        assert said in "\n".join(loaded.problems)
+        assert "last" in {known.definition.kind for known in engine.definitions.known()}
+        assert other.get(other.start("last").id).priority == 9
+    assert "bad" not in {one.definition.kind for one in engine.definitions.known()}
+
+
+def test_a_list_as_long_as_the_setting_allows_can_be_declared(engine, monkeypatch):
+    monkeypatch.setattr(declared, "DEFINITIONS", [Definition("long", ["steps.echo"] * 1200)])
+    with another(engine, step_packages=PACKAGES, max_steps=1200) as other:
+        other.load_definitions()
+        assert len(other.start("long").step_modules) == 1200
+
+
+def test_a_definition_that_the_database_refuses_is_left_out_by_itself(declaring, engine, monkeypatch):
+    put = DefinitionStore.put
+
+    def refusing(store, definition):
+        if definition.kind == "greeting":
+            raise psycopg.errors.CheckViolation("saga_definitions has a rule that only the database knows")
+        put(store, definition)
+
+    monkeypatch.setattr(DefinitionStore, "put", refusing)
+    loaded = declaring.load_definitions()
+    assert "definition 'greeting' must be one that can be stored" in "\n".join(loaded.problems)
+    assert {d.kind for d in loaded.definitions} == {"billing", "sound"}
+    assert {known.definition.kind for known in declaring.definitions.known()} == {"billing", "sound"}

@@ -354,6 +354,10 @@ def test_nobody_moves_what_is_not_there_or_without_a_reason_and_a_name(engine):
     run = engine.start("t", ["steps.echo"])
     with pytest.raises(InvalidInput, match="reason must be given"):
         engine.hold(run.id, reason=" ", who="ann")
+    for name in WHY:
+        for text in ("\ud800", "a\x00b", "x" * 2001):
+            with pytest.raises(InvalidInput, match=f"{name} must"):
+                engine.hold(run.id, **{**WHY, name: text})
     with pytest.raises(InvalidInput, match="who must be given"):
         engine.hold(run.id, reason="x", who="")
     with pytest.raises(InvalidInput, match="outputs must be given only"):

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from sagaworker import Engine, Fenced, SagaNotFound
+from sagaworker import Engine, Fenced, InvalidInput, SagaNotFound
 from tests.holding import advance, claimed, expire
 from tests.recovery.abandoned import abandon, execute, orphan
 
@@ -69,7 +69,8 @@ def test_a_long_step_with_a_living_heartbeat_is_not_stale(engine):
 def test_a_run_that_is_not_running_is_never_listed(engine, end):
     run = engine.start("t", ["steps.echo"])
     getattr(engine, end)(run.id)
-    assert engine.list_stale_running(stale_after=-3600) == []
+    execute(engine, "UPDATE saga_runs SET inserted_at = now() - interval '1 hour'")
+    assert engine.list_stale_running() == []
 
 
 @pytest.mark.parametrize("policy", ["hold", "fail"])
@@ -77,7 +78,21 @@ def test_a_run_that_waits_for_a_person_or_failed_is_never_listed(engine, policy)
     orphan(engine, recovery_policy=policy)
     assert len(engine.list_stale_running()) == 1
     engine.sweep()
-    assert engine.list_stale_running(stale_after=-3600) == []
+    execute(engine, "UPDATE episodes SET lease_until = now() - interval '1 hour'")
+    assert engine.list_stale_running() == []
+
+
+@pytest.mark.parametrize(
+    "value", [-1, timedelta(seconds=-3600), float("nan"), float("inf"), timedelta.max, 1e300, None, "soon"]
+)
+def test_a_duration_that_is_none_is_refused_and_a_living_holder_keeps_its_saga(engine, value):
+    held = claimed(engine, engine.start("t", ["steps.echo"], recovery_policy="fail").id)
+    for look in (engine.sweep, engine.list_stale_running):
+        with pytest.raises(InvalidInput, match="stale_after must be a timedelta or seconds, from 0"):
+            look(stale_after=value)
+    advance(held, last=True)
+    held.close()
+    assert engine.sweep(stale_after=timedelta(days=36_525)).failed == 0
 
 
 def test_an_archived_run_is_never_listed_swept_or_rung(engine):

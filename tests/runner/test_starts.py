@@ -88,6 +88,17 @@ def test_an_actors_run_records_no_policy_so_that_its_definition_decides(engine):
     assert engine.get(engine.start("t", ["steps.echo"], actor_id="a").id).recovery_policy is None
 
 
+def test_a_kind_and_key_that_no_index_could_hold_are_refused_by_their_bytes(engine):
+    def wide(count):  # four bytes each, and nothing that compresses
+        return "".join(chr(0x20000 + n * 7919 % 40_000) for n in range(count))
+
+    assert engine.start(wide(200), ["steps.echo"], key=wide(425)).id
+    with pytest.raises(InvalidInput, match="kind and key must be at most 2500 bytes of UTF-8 together, got 2504"):
+        engine.start(wide(200), ["steps.echo"], key=wide(426))
+    assert engine.start("k" * 200, ["steps.echo"], key="k" * 500).id
+    assert len(engine.list()) == 2
+
+
 def test_start_many_checks_all_before_it_stores_any(engine):
     good = {"kind": "t", "steps": ["steps.echo"]}
     with pytest.raises(InvalidInput):
@@ -103,6 +114,37 @@ def test_start_many_checks_all_before_it_stores_any(engine):
 def rung_engine(settings):
     rung = []
     return Engine(settings, ring=lambda bells: rung.extend(bell.saga_id for bell in bells)), rung
+
+
+def test_a_key_that_is_twice_in_one_call_stores_nothing_however_far_apart(engine):
+    requests = [{"kind": "t", "steps": ["steps.echo"], "key": str(n)} for n in range(600)]
+    for inputs in ({}, {"n": 2}):
+        with pytest.raises(InvalidInput, match="keys must be unique in one call, got '7'"):
+            engine.start_many([*requests, {**requests[7], "inputs": inputs}])
+    assert engine.list() == []
+
+
+def test_start_many_stores_nothing_of_a_batch_with_a_conflict_and_has_rung_the_batches_before(settings):
+    engine, rung = rung_engine(settings)
+    requests = [{"kind": "t", "steps": ["steps.echo"], "key": str(n)} for n in range(1200)]
+    with engine:
+        taken = engine.start("t", ["steps.echo"], key="700", inputs={"n": 1})
+        rung.clear()
+        with pytest.raises(KeyConflict, match=taken.id):
+            engine.start_many(requests)
+        stored = {run.key: run.id for run in engine.list(limit=1000) if run.id != taken.id}
+        assert stored.keys() == {str(n) for n in range(500)}
+        assert rung == [stored[str(n)] for n in range(500)]
+        assert len(engine.start_many([*requests[:700], *requests[701:]])) == 1199
+        assert len(set(rung)) == 1199
+
+
+def test_start_many_bounds_a_batch_by_its_bytes_too(settings):
+    batches = []
+    large = {"text": "x" * 1_000_000}
+    with Engine(settings, ring=lambda bells: batches.append(len(bells))) as engine:
+        engine.start_many([{"kind": "t", "steps": ["steps.echo"], "inputs": large} for _ in range(20)])
+    assert batches == [16, 4]
 
 
 @pytest.mark.parametrize("commits", [True, False])
