@@ -1,10 +1,13 @@
 """TRANSACTIONAL steps: what they write and that they completed are one commit."""
 
+from datetime import timedelta
+
 import psycopg
 import pytest
 
 from sagaworker import StepFailed
 from sagaworker.domain.status import RunStatus, StepStatus
+from sagaworker.ledger.connection import Database
 from sagaworker.ledger.stepping import StepTransaction
 from sagaworker.runner import HostPlace
 from tests.holding import claimed, expire
@@ -81,6 +84,74 @@ def test_a_transaction_that_was_ended_by_a_statement_leaves_the_step_in_doubt_an
     assert (run.status, row.in_doubt) == (RunStatus.ROLLED_BACK, 1)
     assert "must leave its transaction open" in row.error["message"]
     assert steps.EFFECTS[-1] == "undo 0 unknown last=None"
+
+
+def _fails(connection, _url):
+    connection.execute("SELECT 1 / 0")
+
+
+def _is_lost(connection, url):
+    with psycopg.connect(url, autocommit=True) as other:
+        other.execute("SELECT pg_terminate_backend(%s, 5000)", (connection.info.backend_pid,))
+    connection.execute("SELECT 1")
+
+
+@pytest.mark.parametrize("statements", [["COMMIT"], ["ROLLBACK", "INSERT", "COMMIT"], ["COMMIT AND CHAIN"]])
+@pytest.mark.parametrize("afterwards", [_fails, _is_lost])
+@pytest.mark.parametrize("becomes", [psycopg.Error, StepFailed, None])
+def test_one_that_was_ended_is_in_doubt_whatever_came_afterwards(engine, effects, statements, afterwards, becomes):
+    def ends(state):
+        for statement in statements:
+            state.connection.execute(statement.replace("INSERT", "INSERT INTO effects (attempt) VALUES (1)"))
+        try:
+            afterwards(state.connection, engine.settings.database_url)
+        except psycopg.Error:
+            if becomes is psycopg.Error:
+                raise
+            if becomes:
+                raise becomes("no") from None
+
+    steps.Transacts.hook = ends
+    run = walked(engine, "Transacts")
+    assert (run.status, engine.list_step_results(run.id)[0].in_doubt) == (RunStatus.ROLLED_BACK, 1)
+    assert effects() == [(1,)]
+    assert steps.EFFECTS[-1] == "undo 0 unknown last=None"
+
+
+@pytest.mark.parametrize("afterwards", [_fails, _is_lost])
+def test_one_that_was_not_ended_and_failed_or_was_lost_is_definite(engine, effects, afterwards):
+    steps.Transacts.hook = lambda state: afterwards(state.connection, engine.settings.database_url)
+    run = walked(engine, "Transacts")
+    assert (run.status, engine.list_step_results(run.id)[0].in_doubt) == (RunStatus.ROLLED_BACK, 0)
+    assert effects() == []
+
+
+@pytest.fixture
+def transaction(engine):
+    database = Database(engine.settings.database_url)
+    with StepTransaction(database, timeout=timedelta(seconds=60), grace=timedelta(0)) as transaction:
+        yield transaction
+    database.close()
+
+
+def test_one_whose_server_has_not_noticed_that_its_client_is_gone_is_ended_and_definite(engine, transaction):
+    line = transaction.connection.pgconn
+    line.send_query(b"SELECT pg_sleep(60)")
+    line.finish()
+    assert not transaction.was_ended
+    with psycopg.connect(engine.settings.database_url) as other:
+        asleep = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND backend_xid IS NOT NULL"
+        assert other.execute(asleep).fetchone() == (0,)
+
+
+def test_one_that_was_lost_is_in_doubt_where_nobody_can_be_asked(transaction, monkeypatch):
+    def unreachable(_self):
+        raise psycopg.OperationalError("no route to host")
+
+    monkeypatch.setattr(Database, "checkout", unreachable)
+    monkeypatch.setattr("sagaworker.ledger.stepping._FATE_PATIENCE", 0)
+    transaction.close()
+    assert transaction.was_ended
 
 
 def test_a_savepoint_is_the_steps_own(engine, effects):
