@@ -19,12 +19,17 @@ from sagaworker.errors import InvalidInput
 from sagaworker.ledger.connection import Connection, Database, execute_one
 from sagaworker.ledger.line import UNKNOWN
 
-_OPENING = """
+# What a step may set for itself and the move depends on. In this order: a session authorization resets the role.
+_OURS = ("session_authorization", "role", "search_path", "row_security", "client_encoding", "datestyle")
+_OPENING = f"""
     SELECT
-      pg_current_xact_id()::text,
+      pg_current_xact_id()::text, {", ".join(f"current_setting('{name}')" for name in _OURS)},
       set_config('statement_timeout', %(timeout)s, true), set_config('idle_in_transaction_session_timeout', %(end)s, true),
       set_config('lock_timeout', '0', true)
 """
+_RESTORED = "SELECT " + ", ".join(f"pg_catalog.set_config('{name}', %s, true)" for name in _OURS)
+# What the step deferred runs now, as the step set it up; at the commit it would run with our settings.
+_DEFERRED = "SET CONSTRAINTS ALL IMMEDIATE"
 _CURRENT = "SELECT pg_catalog.pg_current_xact_id_if_assigned()::text"
 # A standby may not have heard of a commit yet. A backend whose client is gone is ended: nobody else could.
 _FATE = """
@@ -34,7 +39,9 @@ _FATE = """
 """
 _FATE_PATIENCE = 20.0  # seconds: a server that restarts is mostly back by then
 _WHOLE = "SELECT set_config('transaction_timeout', %(end)s, true)"  # PostgreSQL 17 and later
-_LAST = "SELECT set_config('statement_timeout', '10s', true), set_config('lock_timeout', '5s', true)"
+_LAST = (
+    "SELECT pg_catalog.set_config('statement_timeout', '10s', true), pg_catalog.set_config('lock_timeout', '5s', true)"
+)
 _ENDING = frozenset(
     {"commit", "rollback", "close", "cancel", "cancel_safe", "set_autocommit", "set_isolation_level", "set_read_only",
      "set_deferrable", "xid", "tpc_begin", "tpc_prepare", "tpc_commit", "tpc_rollback", "detach"}
@@ -117,7 +124,8 @@ class StepTransaction:
         parameters = {"timeout": _milliseconds(self._timeout), "end": _milliseconds(self._end)}
         try:
             self._connection = self._database.connect_for_step(WatchedConnection)
-            ((self._xid, *_),) = self._connection.execute(_OPENING, parameters).fetchall()
+            ((self._xid, *settings),) = self._connection.execute(_OPENING, parameters).fetchall()
+            self._settings = settings[: len(_OURS)]
             if self._connection.info.server_version >= 170000:  # noqa: PLR2004 - as libpq spells it
                 self._connection.execute(_WHOLE, parameters)
         except UNKNOWN as exc:
@@ -180,7 +188,8 @@ class StepTransaction:
         try:
             if self.was_ended:
                 raise TransactionEnded
-            self._connection.execute(_LAST)
+            for statement, values in ((_LAST, None), (_DEFERRED, None), (_RESTORED, self._settings)):
+                self._connection.execute(statement, values)
             row = execute_one(self._connection, name, parameters)
             if row is not None:
                 self._connection.commit()

@@ -1,5 +1,6 @@
 """TRANSACTIONAL steps: what they write and that they completed are one commit."""
 
+import os
 from datetime import timedelta
 
 import psycopg
@@ -15,6 +16,7 @@ from tests.runner import steps
 from tests.showing import timeline
 
 S = "tests.runner.steps:"
+ROLE = f"tenant_{os.getpid()}"  # roles are the server's, not the database's
 
 
 @pytest.fixture
@@ -162,6 +164,59 @@ def test_a_savepoint_is_the_steps_own(engine, effects):
     steps.Transacts.hook = tries
     assert walked(engine, "Transacts").status is RunStatus.COMPLETED
     assert effects() == [(1,)]
+
+
+@pytest.mark.parametrize("local", ["LOCAL", "SESSION"])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "search_path TO tenant",
+        "ROLE {role}",
+        "SESSION AUTHORIZATION {role}",
+        "client_encoding TO latin1",
+        "datestyle TO german",
+    ],
+)
+def test_what_it_sets_for_itself_is_not_in_the_way_of_the_record(engine, effects, tenant, setting, local):
+    def sets(state):
+        state.connection.execute(f"SET {local} {setting.format(role=ROLE)}")
+        state.connection.execute("INSERT INTO tenant.notes VALUES (1)")
+
+    steps.Transacts.hook = sets
+    run = walked(engine, "Transacts", "Works")
+    assert run.status is RunStatus.COMPLETED, timeline(engine, run.id)
+    assert (effects(), tenant("SELECT n FROM tenant.notes")) == ([(1,)], [(1,)])
+
+
+def test_what_it_deferred_sees_what_it_set(engine, effects, tenant):
+    def sets(state):
+        state.connection.execute("SET LOCAL search_path TO tenant")
+        state.connection.execute("INSERT INTO watched VALUES (2)")
+
+    steps.Transacts.hook = sets
+    run = walked(engine, "Transacts")
+    assert run.status is RunStatus.COMPLETED, timeline(engine, run.id)
+    assert tenant("SELECT n FROM tenant.notes") == [(2,)]
+
+
+@pytest.fixture
+def tenant(engine):
+    """A schema and a role that know nothing of the ledger; asks there what was written."""
+    with psycopg.connect(engine.settings.database_url, autocommit=True) as connection:
+        connection.execute(f"""
+            CREATE ROLE {ROLE};
+            CREATE SCHEMA tenant AUTHORIZATION {ROLE};
+            SET ROLE {ROLE};
+            CREATE TABLE tenant.notes (n int);
+            CREATE TABLE tenant.watched (n int);
+            CREATE FUNCTION tenant.note() RETURNS trigger LANGUAGE plpgsql
+              AS 'BEGIN INSERT INTO notes VALUES (NEW.n); RETURN NULL; END';
+            CREATE CONSTRAINT TRIGGER noted AFTER INSERT ON tenant.watched DEFERRABLE INITIALLY DEFERRED
+              FOR EACH ROW EXECUTE FUNCTION tenant.note();
+            RESET ROLE;
+        """)
+        yield lambda query: connection.execute(query).fetchall()
+        connection.execute(f"DROP OWNED BY {ROLE}; DROP ROLE {ROLE}")
 
 
 def test_what_postgresql_refuses_at_the_commit_fails_the_step(engine, effects):
