@@ -97,9 +97,15 @@ class Database:
         return psycopg.connect(url, autocommit=True, **arguments)
 
     def connect_for_step(self, kind: type[_Kind]) -> _Kind:
-        """A connection for a TRANSACTIONAL step: in transactions, and planned as its own statements deserve."""
+        """A connection for a TRANSACTIONAL step: in transactions, and planned as its own statements deserve.
+
+        READ COMMITTED, whatever the database defaults to: the move at its end must see what was noted or cancelled
+        meanwhile. A stricter level would refuse it.
+        """
         url = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
-        return kind.connect(url, connect_timeout=5, application_name="sagaworker step", **_KEEPALIVE)
+        connection = kind.connect(url, connect_timeout=5, application_name="sagaworker step", **_KEEPALIVE)
+        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        return connection
 
     @contextlib.contextmanager
     def checkout(self) -> Iterator[Connection]:

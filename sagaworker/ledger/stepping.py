@@ -23,14 +23,15 @@ from sagaworker.ledger.line import UNKNOWN
 _OURS = ("session_authorization", "role", "search_path", "row_security", "client_encoding", "datestyle")
 _OPENING = f"""
     SELECT
-      pg_current_xact_id()::text, {", ".join(f"current_setting('{name}')" for name in _OURS)},
+      pg_current_xact_id()::text::bigint, {", ".join(f"current_setting('{name}')" for name in _OURS)},
       set_config('statement_timeout', %(timeout)s, true), set_config('idle_in_transaction_session_timeout', %(end)s, true),
       set_config('lock_timeout', '0', true)
 """
 _RESTORED = "SELECT " + ", ".join(f"pg_catalog.set_config('{name}', %s, true)" for name in _OURS)
 # What the step deferred runs now, as the step set it up; at the commit it would run with our settings.
 _DEFERRED = "SET CONSTRAINTS ALL IMMEDIATE"
-_CURRENT = "SELECT pg_catalog.pg_current_xact_id_if_assigned()::text"
+# A number, for text comes as bytes when the step set another client_encoding.
+_CURRENT = "SELECT pg_catalog.pg_current_xact_id_if_assigned()::text::bigint"
 # A standby may not have heard of a commit yet. A backend whose client is gone is ended: nobody else could.
 _FATE = """
     SELECT
@@ -165,7 +166,7 @@ class StepTransaction:
         while True:
             try:
                 with self._database.checkout() as connection:
-                    row = connection.execute(_FATE, {"xid": self._xid}).fetchone()
+                    row = connection.execute(_FATE, {"xid": str(self._xid)}).fetchone()
             except psycopg.errors.InvalidParameterValue:
                 return False  # in the future: the server crashed, and nothing of it had reached the disk
             except UNKNOWN as exc:

@@ -173,7 +173,7 @@ def test_a_savepoint_is_the_steps_own(engine, effects):
         "search_path TO tenant",
         "ROLE {role}",
         "SESSION AUTHORIZATION {role}",
-        "client_encoding TO latin1",
+        "client_encoding TO sql_ascii",
         "datestyle TO german",
     ],
 )
@@ -186,6 +186,20 @@ def test_what_it_sets_for_itself_is_not_in_the_way_of_the_record(engine, effects
     run = walked(engine, "Transacts", "Works")
     assert run.status is RunStatus.COMPLETED, timeline(engine, run.id)
     assert (effects(), tenant("SELECT n FROM tenant.notes")) == ([(1,)], [(1,)])
+
+
+@pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
+def test_it_is_recorded_after_a_note_of_its_own_whatever_isolation_the_database_defaults_to(engine, effects, isolation):
+    with psycopg.connect(engine.settings.database_url, autocommit=True) as other:
+        other.execute(
+            f"ALTER DATABASE {other.info.dbname} SET default_transaction_isolation TO '{isolation}'",
+        )
+    steps.Transacts.hook = lambda state: engine.upsert_step_result(
+        state.saga_id, state.step_idx, fence=state.fence, output={"page": 7}
+    )
+    run = walked(engine, "Transacts", "Works")
+    assert run.status is RunStatus.COMPLETED, timeline(engine, run.id)
+    assert effects() == [(1,)]
 
 
 def test_what_it_deferred_sees_what_it_set(engine, effects, tenant):
