@@ -12,13 +12,14 @@ import os
 from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 import psycopg
 import sqlalchemy as sa
 from psycopg.rows import DictRow, dict_row
 
 Connection: TypeAlias = psycopg.Connection[Any]
+_Kind = TypeVar("_Kind", bound=Connection)
 
 # PROTOCOL section 3, rule 4. The session ends what hangs; TCP keepalive finds a database host that vanished.
 _SESSION = {
@@ -95,10 +96,16 @@ class Database:
         arguments = connect_arguments(connect_timeout=connect_timeout) | self._cursor_class
         return psycopg.connect(url, autocommit=True, **arguments)
 
-    def connect_for_step(self) -> Connection:
-        """A connection for a TRANSACTIONAL step: in transactions, and planned as its own statements deserve."""
+    def connect_for_step(self, kind: type[_Kind]) -> _Kind:
+        """A connection for a TRANSACTIONAL step: in transactions, and planned as its own statements deserve.
+
+        READ COMMITTED, whatever the database defaults to: the move at its end must see what was noted or cancelled
+        meanwhile. A stricter level would refuse it.
+        """
         url = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
-        return psycopg.connect(url, connect_timeout=5, application_name="sagaworker step", **_KEEPALIVE)
+        connection = kind.connect(url, connect_timeout=5, application_name="sagaworker step", **_KEEPALIVE)
+        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        return connection
 
     @contextlib.contextmanager
     def checkout(self) -> Iterator[Connection]:

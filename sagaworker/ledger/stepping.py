@@ -7,7 +7,8 @@ it and proves the fence. So a worker that died in it, or was given up, leaves ei
 from __future__ import annotations
 
 import contextlib
-import uuid
+import time
+from collections.abc import Generator
 from datetime import timedelta
 from typing import Any, NoReturn, Self
 
@@ -18,14 +19,30 @@ from sagaworker.errors import InvalidInput
 from sagaworker.ledger.connection import Connection, Database, execute_one
 from sagaworker.ledger.line import UNKNOWN
 
-_MARK = "sagaworker.step"
-_SETTINGS = """
+# What a step may set for itself and the move depends on. In this order: a session authorization resets the role.
+_OURS = ("session_authorization", "role", "search_path", "row_security", "client_encoding", "datestyle")
+_OPENING = f"""
     SELECT
+      pg_current_xact_id()::text::bigint, {", ".join(f"current_setting('{name}')" for name in _OURS)},
       set_config('statement_timeout', %(timeout)s, true), set_config('idle_in_transaction_session_timeout', %(end)s, true),
-      set_config('lock_timeout', '0', true), set_config('sagaworker.step', %(mark)s, true)
+      set_config('lock_timeout', '0', true)
 """
+_RESTORED = "SELECT " + ", ".join(f"pg_catalog.set_config('{name}', %s, true)" for name in _OURS)
+# What the step deferred runs now, as the step set it up; at the commit it would run with our settings.
+_DEFERRED = "SET CONSTRAINTS ALL IMMEDIATE"
+# A number, for text comes as bytes when the step set another client_encoding.
+_CURRENT = "SELECT pg_catalog.pg_current_xact_id_if_assigned()::text::bigint"
+# A standby may not have heard of a commit yet. A backend whose client is gone is ended: nobody else could.
+_FATE = """
+    SELECT
+      CASE WHEN NOT pg_is_in_recovery() THEN pg_xact_status(CAST(%(xid)s AS xid8)) END,
+      (SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE backend_xid = CAST(CAST(%(xid)s AS xid8) AS xid))
+"""
+_FATE_PATIENCE = 20.0  # seconds: a server that restarts is mostly back by then
 _WHOLE = "SELECT set_config('transaction_timeout', %(end)s, true)"  # PostgreSQL 17 and later
-_LAST = "SELECT set_config('statement_timeout', '10s', true), set_config('lock_timeout', '5s', true)"
+_LAST = (
+    "SELECT pg_catalog.set_config('statement_timeout', '10s', true), pg_catalog.set_config('lock_timeout', '5s', true)"
+)
 _ENDING = frozenset(
     {"commit", "rollback", "close", "cancel", "cancel_safe", "set_autocommit", "set_isolation_level", "set_read_only",
      "set_deferrable", "xid", "tpc_begin", "tpc_prepare", "tpc_commit", "tpc_rollback", "detach"}
@@ -46,6 +63,20 @@ class TransactionRefused(Exception):
 
 class TransactionEnded(Exception):
     """The step ended the transaction itself, so what it wrote may stay although the step is not on record."""
+
+
+class WatchedConnection(psycopg.Connection[Any]):
+    """A connection that remembers having been outside of a transaction: the one it is in is not the first then."""
+
+    was_idle = False
+
+    def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
+        """Every exchange with the server passes here, whichever cursor began it."""
+        try:
+            return super().wait(gen, *args, **kwargs)
+        finally:
+            if self.pgconn.transaction_status == psycopg.pq.TransactionStatus.IDLE:
+                self.was_idle = True
 
 
 class StepConnection:
@@ -89,17 +120,18 @@ class StepTransaction:
         self._database = database
         self._timeout = timeout
         self._end = timeout + grace
-        self._mark = uuid.uuid4().hex
 
     def __enter__(self) -> Self:
-        parameters = {"timeout": _milliseconds(self._timeout), "end": _milliseconds(self._end), "mark": self._mark}
+        parameters = {"timeout": _milliseconds(self._timeout), "end": _milliseconds(self._end)}
         try:
-            self._connection = self._database.connect_for_step()
-            self._connection.execute(_SETTINGS, parameters)
+            self._connection = self._database.connect_for_step(WatchedConnection)
+            ((self._xid, *settings),) = self._connection.execute(_OPENING, parameters).fetchall()
+            self._settings = settings[: len(_OURS)]
             if self._connection.info.server_version >= 170000:  # noqa: PLR2004 - as libpq spells it
                 self._connection.execute(_WHOLE, parameters)
         except UNKNOWN as exc:
             raise TransactionLost(str(exc)) from exc
+        self._connection.was_idle = False
         self.connection = StepConnection(self._connection)
         return self
 
@@ -113,14 +145,38 @@ class StepTransaction:
 
     @property
     def was_ended(self) -> bool:
-        """Whether the step ended it by a statement of its own. A lost one was rolled back, so it was not."""
+        """Whether the step ended it by a statement of its own, or may have: what it wrote may stay.
+
+        A failed or lost transaction is rolled back, but the step may have ended its own before, or a COMMIT of its own
+        may be what was lost. So its fate is asked of another connection; while it is not known, this says True.
+        """
+        if self._connection.was_idle:
+            return True
+        if self._connection.info.transaction_status is psycopg.pq.TransactionStatus.INERROR:
+            return self._may_be_committed()
         try:
-            if self._connection.info.transaction_status is psycopg.pq.TransactionStatus.INERROR:
-                return False
-            row = self._connection.execute("SELECT current_setting(%s, true)", (_MARK,)).fetchone()
+            row = self._connection.execute(_CURRENT).fetchone()
         except psycopg.Error:
-            return False
-        return row is None or row[0] != self._mark
+            self.close()
+            return self._may_be_committed()
+        return row is None or row[0] != self._xid
+
+    def _may_be_committed(self) -> bool:
+        until = time.monotonic() + _FATE_PATIENCE
+        while True:
+            try:
+                with self._database.checkout() as connection:
+                    row = connection.execute(_FATE, {"xid": str(self._xid)}).fetchone()
+            except psycopg.errors.InvalidParameterValue:
+                return False  # in the future: the server crashed, and nothing of it had reached the disk
+            except UNKNOWN as exc:
+                self._database.retire(exc)
+                row = None
+            if row is not None and row[0] in ("committed", "aborted"):
+                return bool(row[0] == "committed")
+            if time.monotonic() > until:
+                return True
+            time.sleep(0.1)
 
     def record(self, name: str, parameters: dict[str, Any]) -> DictRow | None:
         """Run the move in it and commit. None: the fence is stale, and nothing is left of the transaction.
@@ -133,7 +189,8 @@ class StepTransaction:
         try:
             if self.was_ended:
                 raise TransactionEnded
-            self._connection.execute(_LAST)
+            for statement, values in ((_LAST, None), (_DEFERRED, None), (_RESTORED, self._settings)):
+                self._connection.execute(statement, values)
             row = execute_one(self._connection, name, parameters)
             if row is not None:
                 self._connection.commit()

@@ -1,4 +1,4 @@
-"""An attempt of a TRANSACTIONAL step: whatever it raises, its transaction was rolled back, so its failure is definite."""
+"""An attempt of a TRANSACTIONAL step: its failure is definite unless the step ended, or may have ended, its transaction."""
 
 from __future__ import annotations
 

@@ -1,10 +1,14 @@
 """TRANSACTIONAL steps: what they write and that they completed are one commit."""
 
+import os
+from datetime import timedelta
+
 import psycopg
 import pytest
 
 from sagaworker import StepFailed
 from sagaworker.domain.status import RunStatus, StepStatus
+from sagaworker.ledger.connection import Database
 from sagaworker.ledger.stepping import StepTransaction
 from sagaworker.runner import HostPlace
 from tests.holding import claimed, expire
@@ -12,6 +16,7 @@ from tests.runner import steps
 from tests.showing import timeline
 
 S = "tests.runner.steps:"
+ROLE = f"tenant_{os.getpid()}"  # roles are the server's, not the database's
 
 
 @pytest.fixture
@@ -83,6 +88,74 @@ def test_a_transaction_that_was_ended_by_a_statement_leaves_the_step_in_doubt_an
     assert steps.EFFECTS[-1] == "undo 0 unknown last=None"
 
 
+def _fails(connection, _url):
+    connection.execute("SELECT 1 / 0")
+
+
+def _is_lost(connection, url):
+    with psycopg.connect(url, autocommit=True) as other:
+        other.execute("SELECT pg_terminate_backend(%s, 5000)", (connection.info.backend_pid,))
+    connection.execute("SELECT 1")
+
+
+@pytest.mark.parametrize("statements", [["COMMIT"], ["ROLLBACK", "INSERT", "COMMIT"], ["COMMIT AND CHAIN"]])
+@pytest.mark.parametrize("afterwards", [_fails, _is_lost])
+@pytest.mark.parametrize("becomes", [psycopg.Error, StepFailed, None])
+def test_one_that_was_ended_is_in_doubt_whatever_came_afterwards(engine, effects, statements, afterwards, becomes):
+    def ends(state):
+        for statement in statements:
+            state.connection.execute(statement.replace("INSERT", "INSERT INTO effects (attempt) VALUES (1)"))
+        try:
+            afterwards(state.connection, engine.settings.database_url)
+        except psycopg.Error:
+            if becomes is psycopg.Error:
+                raise
+            if becomes:
+                raise becomes("no") from None
+
+    steps.Transacts.hook = ends
+    run = walked(engine, "Transacts")
+    assert (run.status, engine.list_step_results(run.id)[0].in_doubt) == (RunStatus.ROLLED_BACK, 1)
+    assert effects() == [(1,)]
+    assert steps.EFFECTS[-1] == "undo 0 unknown last=None"
+
+
+@pytest.mark.parametrize("afterwards", [_fails, _is_lost])
+def test_one_that_was_not_ended_and_failed_or_was_lost_is_definite(engine, effects, afterwards):
+    steps.Transacts.hook = lambda state: afterwards(state.connection, engine.settings.database_url)
+    run = walked(engine, "Transacts")
+    assert (run.status, engine.list_step_results(run.id)[0].in_doubt) == (RunStatus.ROLLED_BACK, 0)
+    assert effects() == []
+
+
+@pytest.fixture
+def transaction(engine):
+    database = Database(engine.settings.database_url)
+    with StepTransaction(database, timeout=timedelta(seconds=60), grace=timedelta(0)) as transaction:
+        yield transaction
+    database.close()
+
+
+def test_one_whose_server_has_not_noticed_that_its_client_is_gone_is_ended_and_definite(engine, transaction):
+    line = transaction.connection.pgconn
+    line.send_query(b"SELECT pg_sleep(60)")
+    line.finish()
+    assert not transaction.was_ended
+    with psycopg.connect(engine.settings.database_url) as other:
+        asleep = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND backend_xid IS NOT NULL"
+        assert other.execute(asleep).fetchone() == (0,)
+
+
+def test_one_that_was_lost_is_in_doubt_where_nobody_can_be_asked(transaction, monkeypatch):
+    def unreachable(_self):
+        raise psycopg.OperationalError("no route to host")
+
+    monkeypatch.setattr(Database, "checkout", unreachable)
+    monkeypatch.setattr("sagaworker.ledger.stepping._FATE_PATIENCE", 0)
+    transaction.close()
+    assert transaction.was_ended
+
+
 def test_a_savepoint_is_the_steps_own(engine, effects):
     def tries(state):
         with pytest.raises(psycopg.errors.DivisionByZero), state.connection.transaction():
@@ -91,6 +164,73 @@ def test_a_savepoint_is_the_steps_own(engine, effects):
     steps.Transacts.hook = tries
     assert walked(engine, "Transacts").status is RunStatus.COMPLETED
     assert effects() == [(1,)]
+
+
+@pytest.mark.parametrize("local", ["LOCAL", "SESSION"])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "search_path TO tenant",
+        "ROLE {role}",
+        "SESSION AUTHORIZATION {role}",
+        "client_encoding TO sql_ascii",
+        "datestyle TO german",
+    ],
+)
+def test_what_it_sets_for_itself_is_not_in_the_way_of_the_record(engine, effects, tenant, setting, local):
+    def sets(state):
+        state.connection.execute(f"SET {local} {setting.format(role=ROLE)}")
+        state.connection.execute("INSERT INTO tenant.notes VALUES (1)")
+
+    steps.Transacts.hook = sets
+    run = walked(engine, "Transacts", "Works")
+    assert run.status is RunStatus.COMPLETED, timeline(engine, run.id)
+    assert (effects(), tenant("SELECT n FROM tenant.notes")) == ([(1,)], [(1,)])
+
+
+@pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
+def test_it_is_recorded_after_a_note_of_its_own_whatever_isolation_the_database_defaults_to(engine, effects, isolation):
+    with psycopg.connect(engine.settings.database_url, autocommit=True) as other:
+        other.execute(
+            f"ALTER DATABASE {other.info.dbname} SET default_transaction_isolation TO '{isolation}'",
+        )
+    steps.Transacts.hook = lambda state: engine.upsert_step_result(
+        state.saga_id, state.step_idx, fence=state.fence, output={"page": 7}
+    )
+    run = walked(engine, "Transacts", "Works")
+    assert run.status is RunStatus.COMPLETED, timeline(engine, run.id)
+    assert effects() == [(1,)]
+
+
+def test_what_it_deferred_sees_what_it_set(engine, effects, tenant):
+    def sets(state):
+        state.connection.execute("SET LOCAL search_path TO tenant")
+        state.connection.execute("INSERT INTO watched VALUES (2)")
+
+    steps.Transacts.hook = sets
+    run = walked(engine, "Transacts")
+    assert run.status is RunStatus.COMPLETED, timeline(engine, run.id)
+    assert tenant("SELECT n FROM tenant.notes") == [(2,)]
+
+
+@pytest.fixture
+def tenant(engine):
+    """A schema and a role that know nothing of the ledger; asks there what was written."""
+    with psycopg.connect(engine.settings.database_url, autocommit=True) as connection:
+        connection.execute(f"""
+            CREATE ROLE {ROLE};
+            CREATE SCHEMA tenant AUTHORIZATION {ROLE};
+            SET ROLE {ROLE};
+            CREATE TABLE tenant.notes (n int);
+            CREATE TABLE tenant.watched (n int);
+            CREATE FUNCTION tenant.note() RETURNS trigger LANGUAGE plpgsql
+              AS 'BEGIN INSERT INTO notes VALUES (NEW.n); RETURN NULL; END';
+            CREATE CONSTRAINT TRIGGER noted AFTER INSERT ON tenant.watched DEFERRABLE INITIALLY DEFERRED
+              FOR EACH ROW EXECUTE FUNCTION tenant.note();
+            RESET ROLE;
+        """)
+        yield lambda query: connection.execute(query).fetchall()
+        connection.execute(f"DROP OWNED BY {ROLE}; DROP ROLE {ROLE}")
 
 
 def test_what_postgresql_refuses_at_the_commit_fails_the_step(engine, effects):
