@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 from typing import Any
 
 import click
@@ -21,12 +23,33 @@ class Refused(click.ClickException):
         click.echo(f"{click.style('error:', fg='red', bold=True)} {self.message}", err=True)
 
 
+def unusable(problem: OSError) -> Refused:
+    """A file that the system does not let us use; one without a name is where the output goes."""
+    name = os.fsdecode(problem.filename) if isinstance(problem.filename, str | bytes) else "the output"
+    return Refused(f"{name} must be usable by this command, got: {problem.strerror or problem}")
+
+
+def _is_text(argument: str) -> bool:
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 class Commands(click.Group):
     """Shows the project's errors as the sentences they are, and what it logs as notes on standard error."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """In the order they were added: what is used first comes first."""
         return list(self.commands)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse what no text can be: the shell hands over any bytes, and no ledger stores them."""
+        for argument in args:
+            if not _is_text(argument):
+                raise Refused(f"argument {argument!r} must be text, got bytes that are no UTF-8\nwrite it in UTF-8")
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         notes = _Notes()
@@ -36,6 +59,10 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except SagaworkerError as error:
             raise Refused(str(error)) from error
+        except OSError as problem:
+            if problem.errno == errno.EPIPE:
+                raise  # the reader has gone, which click ends without a word
+            raise unusable(problem) from problem
         finally:
             log.removeHandler(notes)
 

@@ -21,14 +21,22 @@ def settings_here() -> Settings:
     Raises:
         InvalidSetting: a variable is illegal, or there is no ledger.
     """
-    settings = Settings.from_env()
+    settings = checked_settings()
     if settings.database_url is not None:
-        check_port("SAGAWORKER_DATABASE_URL", settings.database_url)
         return settings
     found = running.find(running.home())
     if found is None:
         raise InvalidSetting(_NO_LEDGER, "for example postgresql://user@localhost/sagas; or run: sagaworker up")
     return settings.replace(database_url=found.database_url, broker_url=settings.broker_url or found.broker_url)
+
+
+def checked_settings() -> Settings:
+    """The settings of the environment, the ports of its URLs checked."""
+    settings = Settings.from_env()
+    check_port("SAGAWORKER_DATABASE_URL", settings.database_url or "")
+    for url in (settings.broker_url or "").split(";"):  # as Celery writes several
+        check_port("SAGAWORKER_BROKER_URL", url)
+    return settings
 
 
 def check_port(name: str, url: str) -> None:

@@ -84,7 +84,8 @@ def _resolve(
     engine: Engine, id: str, *, happened: bool, pairs: tuple[str, ...], output_json: str | None, **options: Any
 ) -> SagaRun:
     """Say what became of the step in doubt: it happened, with its outputs, or it did not (--absent)."""
-    return engine.resolve(id, happened=happened, outputs=parsed_inputs(pairs, output_json) or None, **options)
+    outputs = parsed_inputs(pairs, output_json, option="--output")
+    return engine.resolve(id, happened=happened, outputs=outputs or None, **options)
 
 
 _resolve.__name__ = "resolve"

@@ -262,7 +262,10 @@ def test_a_mass_death_is_taken_over_in_bounded_batches(engine, count):
 def test_ten_thousand_parked_sagas_take_no_episode_and_no_look_of_a_sweep(engine, rung):
     run = engine.start("parked", [S + "RetriesLater"])
     assert engine.run(run.id).waiting_for == "retry"
-    for table, id in (("saga_runs", "id"), *((one, "saga_id") for one in ("saga_step_results", "saga_events", "episodes"))):
+    for table, id in (
+        ("saga_runs", "id"),
+        *((one, "saga_id") for one in ("saga_step_results", "saga_events", "episodes")),
+    ):
         execute(
             engine,
             f"INSERT INTO {table} SELECT c.* FROM {table} AS t, generate_series(1, 10000) AS n, jsonb_populate_record("
