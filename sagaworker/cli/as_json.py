@@ -39,4 +39,4 @@ def _writes_unicode() -> bool:
 
 def _without_controls(text: str) -> str:
     # JSON escapes those below the space only; a terminal obeys these too.
-    return re.sub("[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text)
+    return re.sub(r"[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]", lambda found: f"\\u{ord(found[0]):04x}", text)

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from sagaworker.cli.words import visible_lines
 from sagaworker.errors import SagaworkerError
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
@@ -20,7 +21,7 @@ class Refused(click.ClickException):
     exit_code = 1
 
     def show(self, file: Any = None) -> None:  # noqa: ARG002 - click's signature
-        click.echo(f"{click.style('error:', fg='red', bold=True)} {self.message}", err=True)
+        click.echo(f"{click.style('error:', fg='red', bold=True)} {visible_lines(self.message)}", err=True)
 
 
 def unusable(problem: OSError) -> Refused:
@@ -72,4 +73,4 @@ class _Notes(logging.Handler):
         super().__init__(logging.WARNING)
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(f"note: {record.getMessage()}", err=True)
+        click.echo(f"note: {visible_lines(record.getMessage())}", err=True)
