@@ -75,7 +75,7 @@ def spoken(database_url: str) -> Iterator[None]:
 
 
 def saga_id(engine: Engine, text: str) -> str:
-    """The id that a user means: an id, or `kind[key]` as tables show it.
+    """The id that a user means: an id, or `kind[key]` of a saga that has a key.
 
     Raises:
         InvalidInput: there is no saga of that kind and key.
@@ -85,5 +85,8 @@ def saga_id(engine: Engine, text: str) -> str:
         return text
     found = engine.list(kind=kind, key=rest[:-1], limit=1)
     if not found:
-        raise InvalidInput(f"saga {text} must exist, got no run of that kind and key", "list the runs: sagaworker list")
+        raise InvalidInput(
+            f"saga {text} must exist, got no run of that kind and key",
+            "name a saga that was started without a key by its whole id; list the runs: sagaworker list",
+        )
     return found[0].id

@@ -164,7 +164,7 @@ def list_(*, status: tuple[str, ...], limit: int, offset: int, as_json: bool, **
 @click.option("--undo", is_flag=True, help="Instead: what a cancel now would undo, in order.")
 @json_option
 def show(saga: str, *, journal: bool, undo: bool, as_json: bool) -> None:
-    """Show the timeline of a saga. ID is its id, or kind[key]."""
+    """Show the timeline of a saga. ID is its id, or kind[key] where it has a key."""
     with engine_here() as engine:
         if undo:
             id = saga_id(engine, saga)

@@ -110,6 +110,14 @@ def test_a_refusal_exits_1_with_a_sentence(commands: Commands, arguments: list[s
     assert result.stdout == ""
 
 
+def test_a_saga_without_a_key_is_named_by_its_id_and_the_refusal_says_so(commands: Commands) -> None:
+    id = commands.json("start", "hello", "steps.echo")["id"]
+    assert f"hello[{id[-6:]}]" in commands("list").stdout
+    refused = commands("show", f"hello[{id[-6:]}]")
+    assert refused.exit_code == 1
+    assert "a saga that was started without a key by its whole id" in refused.stderr
+
+
 def test_the_same_key_is_the_same_saga_and_other_inputs_are_refused(commands: Commands) -> None:
     first = commands.json("start", "order", "steps.echo", "--key", "42", "--input", "n=1")
     assert commands.json("start", "order", "steps.echo", "--key", "42", "--input", "n=1")["id"] == first["id"]
