@@ -15,6 +15,17 @@ from sagaworker.errors import SagaworkerError
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 
 
+def _patience(ctx: click.Context, param: click.Parameter, seconds: float) -> float:
+    if not seconds >= 0:  # nan too, which would never be over
+        raise click.BadParameter(f"must be a number of seconds from 0 up, got {seconds:g}", ctx, param)
+    return seconds
+
+
+timeout_option = click.option(
+    "--timeout", type=float, default=300.0, show_default=True, callback=_patience, help="Seconds to wait at most."
+)
+
+
 class Refused(click.ClickException):
     """Exit status 1 with a sentence on standard error."""
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from sagaworker.cli import render, words
 from sagaworker.cli.as_json import print_json
-from sagaworker.cli.group import Refused, json_option
+from sagaworker.cli.group import Refused, json_option, timeout_option
 from sagaworker.cli.here import engine_here, saga_id
 from sagaworker.domain.definition import POLICIES
 from sagaworker.domain.records import SagaRun
@@ -90,7 +90,7 @@ def parsed_step(text: str) -> str | dict[str, Any]:
 @click.option("--priority", type=click.IntRange(0, 9), help="Priority of its doorbells.")
 @click.option("--deadline", type=float, metavar="SECONDS", help="Undo it when it is not done by then.")
 @click.option("--wait", is_flag=True, help="Wait until it is over; exit 1 unless it completed.")
-@click.option("--timeout", type=float, default=300.0, show_default=True, help="Seconds to wait at most.")
+@timeout_option
 @json_option
 def start(
     kind: str,

@@ -76,6 +76,9 @@ def test_a_step_may_be_an_object_with_params(commands: Commands, finished: Calla
         ["start", "hello", "steps.echo", "--input-json", "@/nonexistent"],
         ["start", "hello", "{step"],
         ["start", "hello", "steps.echo", "--priority", "11"],
+        ["start", "hello", "steps.echo", "--wait", "--timeout", "-1"],
+        ["start", "hello", "steps.echo", "--wait", "--timeout", "nan"],
+        ["wait", "hello[one]", "--timeout", "nan"],
         ["list", "--status", "done"],
         ["list", "--limit", "0"],
         ["show"],
@@ -225,6 +228,9 @@ def test_steps_tells_what_is_known_without_a_ledger(nowhere: Commands) -> None:
     assert (echo["timeout"], echo["retry"], echo["undo"], echo["problem"]) == (300.0, "once", False, "")
     none = nowhere("steps", SAGAWORKER_STEP_PACKAGES="nowhere_at_all")
     assert none.exit_code == 1
+    assert "SAGAWORKER_STEP_PACKAGES" in none.stderr
+    none = nowhere("steps", "--json", SAGAWORKER_STEP_PACKAGES="nowhere_at_all")
+    assert (none.exit_code, none.stdout) == (1, "[]\n")
     assert "SAGAWORKER_STEP_PACKAGES" in none.stderr
 
 
