@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from pathlib import Path
 
 import click
 
 from sagaworker.cli.checkout import bench, demo
-from sagaworker.cli.group import Commands
+from sagaworker.cli.group import Commands, Refused, unusable
 from sagaworker.cli.operating import explain, hold, release, resolve, retry, skip
 from sagaworker.cli.sagas import cancel, list_, show, start
 from sagaworker.cli.up import up
@@ -56,15 +58,41 @@ for _command in (
 
 def main() -> None:
     """The console script. Exit status: 0 done, 1 refused or failed, 2 usage, 130 interrupted."""
-    # Steps are found beside where the command is run, as they are by `python -m` and by Celery.
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    _write_what_can_be_written()
     try:
+        _find_steps_here()
         status = app.main(prog_name="sagaworker", standalone_mode=False)
+        _flush()
     except click.ClickException as refused:
         refused.show()
         sys.exit(refused.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _write_what_can_be_written() -> None:
+    # A bar or an arrow is no reason to fail where the terminal knows ASCII only.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _find_steps_here() -> None:
+    # Beside where the command is run, as by `python -m` and by Celery.
+    try:
+        here = str(Path.cwd())
+    except FileNotFoundError:
+        raise Refused("the working folder must exist, got one that was deleted\ngo to another one: cd") from None
+    if here not in sys.path:
+        sys.path.insert(0, here)
+
+
+def _flush() -> None:
+    # Here and not when the interpreter ends, which would tell of it in its own words.
+    try:
+        sys.stdout.flush()
+    except OSError as problem:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        raise unusable(problem) from problem

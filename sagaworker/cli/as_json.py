@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import datetime, timedelta
@@ -28,4 +30,13 @@ def plain(value: object) -> Any:
 
 def print_json(value: object, *, indent: int | None = 2) -> None:
     """Print one JSON document; without indent it is one line."""
-    click.echo(json.dumps(plain(value), indent=indent, ensure_ascii=False))
+    click.echo(_without_controls(json.dumps(plain(value), indent=indent, ensure_ascii=not _writes_unicode())))
+
+
+def _writes_unicode() -> bool:
+    return (sys.stdout.encoding or "").lower().startswith("utf")
+
+
+def _without_controls(text: str) -> str:
+    # JSON escapes those below the space only; a terminal obeys these too.
+    return re.sub(r"[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]", lambda found: f"\\u{ord(found[0]):04x}", text)

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 from typing import Any
 
 import click
 
+from sagaworker.cli.words import visible_lines
 from sagaworker.errors import SagaworkerError
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+
+
+def _patience(ctx: click.Context, param: click.Parameter, seconds: float) -> float:
+    if not seconds >= 0:  # nan too, which would never be over
+        raise click.BadParameter(f"must be a number of seconds from 0 up, got {seconds:g}", ctx, param)
+    return seconds
+
+
+timeout_option = click.option(
+    "--timeout", type=float, default=300.0, show_default=True, callback=_patience, help="Seconds to wait at most."
+)
 
 
 class Refused(click.ClickException):
@@ -18,7 +32,21 @@ class Refused(click.ClickException):
     exit_code = 1
 
     def show(self, file: Any = None) -> None:  # noqa: ARG002 - click's signature
-        click.echo(f"{click.style('error:', fg='red', bold=True)} {self.message}", err=True)
+        click.echo(f"{click.style('error:', fg='red', bold=True)} {visible_lines(self.message)}", err=True)
+
+
+def unusable(problem: OSError) -> Refused:
+    """A file that the system does not let us use; one without a name is where the output goes."""
+    name = os.fsdecode(problem.filename) if isinstance(problem.filename, str | bytes) else "the output"
+    return Refused(f"{name} must be usable by this command, got: {problem.strerror or problem}")
+
+
+def _is_text(argument: str) -> bool:
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class Commands(click.Group):
@@ -28,6 +56,13 @@ class Commands(click.Group):
         """In the order they were added: what is used first comes first."""
         return list(self.commands)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse what no text can be: the shell hands over any bytes, and no ledger stores them."""
+        for argument in args:
+            if not _is_text(argument):
+                raise Refused(f"argument {argument!r} must be text, got bytes that are no UTF-8\nwrite it in UTF-8")
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         notes = _Notes()
         log = logging.getLogger("sagaworker")
@@ -36,6 +71,10 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except SagaworkerError as error:
             raise Refused(str(error)) from error
+        except OSError as problem:
+            if problem.errno == errno.EPIPE:
+                raise  # the reader has gone, which click ends without a word
+            raise unusable(problem) from problem
         finally:
             log.removeHandler(notes)
 
@@ -45,4 +84,4 @@ class _Notes(logging.Handler):
         super().__init__(logging.WARNING)
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(f"note: {record.getMessage()}", err=True)
+        click.echo(f"note: {visible_lines(record.getMessage())}", err=True)

@@ -21,14 +21,22 @@ def settings_here() -> Settings:
     Raises:
         InvalidSetting: a variable is illegal, or there is no ledger.
     """
-    settings = Settings.from_env()
+    settings = checked_settings()
     if settings.database_url is not None:
-        check_port("SAGAWORKER_DATABASE_URL", settings.database_url)
         return settings
     found = running.find(running.home())
     if found is None:
         raise InvalidSetting(_NO_LEDGER, "for example postgresql://user@localhost/sagas; or run: sagaworker up")
     return settings.replace(database_url=found.database_url, broker_url=settings.broker_url or found.broker_url)
+
+
+def checked_settings() -> Settings:
+    """The settings of the environment, the ports of its URLs checked."""
+    settings = Settings.from_env()
+    check_port("SAGAWORKER_DATABASE_URL", settings.database_url or "")
+    for url in (settings.broker_url or "").split(";"):  # as Celery writes several
+        check_port("SAGAWORKER_BROKER_URL", url)
+    return settings
 
 
 def check_port(name: str, url: str) -> None:
@@ -67,7 +75,7 @@ def spoken(database_url: str) -> Iterator[None]:
 
 
 def saga_id(engine: Engine, text: str) -> str:
-    """The id that a user means: an id, or `kind[key]` as tables show it.
+    """The id that a user means: an id, or `kind[key]` of a saga that has a key.
 
     Raises:
         InvalidInput: there is no saga of that kind and key.
@@ -77,5 +85,8 @@ def saga_id(engine: Engine, text: str) -> str:
         return text
     found = engine.list(kind=kind, key=rest[:-1], limit=1)
     if not found:
-        raise InvalidInput(f"saga {text} must exist, got no run of that kind and key", "list the runs: sagaworker list")
+        raise InvalidInput(
+            f"saga {text} must exist, got no run of that kind and key",
+            "name a saga that was started without a key by its whole id; list the runs: sagaworker list",
+        )
     return found[0].id

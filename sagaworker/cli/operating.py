@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from sagaworker.cli import render
+from sagaworker.cli import render, words
 from sagaworker.cli.as_json import print_json
 from sagaworker.cli.group import json_option
 from sagaworker.cli.here import engine_here, saga_id
@@ -84,7 +84,8 @@ def _resolve(
     engine: Engine, id: str, *, happened: bool, pairs: tuple[str, ...], output_json: str | None, **options: Any
 ) -> SagaRun:
     """Say what became of the step in doubt: it happened, with its outputs, or it did not (--absent)."""
-    return engine.resolve(id, happened=happened, outputs=parsed_inputs(pairs, output_json) or None, **options)
+    outputs = parsed_inputs(pairs, output_json, option="--output")
+    return engine.resolve(id, happened=happened, outputs=outputs or None, **options)
 
 
 _resolve.__name__ = "resolve"
@@ -112,8 +113,10 @@ def explain(saga: str, *, as_json: bool) -> None:
 
 def explanation_view(explanation: Explanation) -> RenderableType:
     """The paragraph, and below it what a person may call."""
-    parts: list[RenderableType] = [Text(explanation.text)]
+    parts: list[RenderableType] = [Text(words.visible(explanation.text))]
     if explanation.commands:
         parts += ["", Text("What you can do:", style="bold")]
-        parts += [Padding(Text(f"{command} --reason ..."), (0, 0, 0, 2)) for command in explanation.commands]
+        parts += [
+            Padding(Text(words.visible(f"{command} --reason ...")), (0, 0, 0, 2)) for command in explanation.commands
+        ]
     return Group(*parts)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.padding import Padding
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -40,7 +42,20 @@ _NO_TIME = timedelta(0)
 
 def console() -> Console:
     """Standard output: with colours on a terminal, plain text in a pipe."""
-    return Console(highlight=False, markup=False)  # kind[key] is no markup
+    return _Visible(highlight=False, markup=False)  # kind[key] is no markup
+
+
+class _Visible(Console):
+    """Shows what comes from the ledger and never obeys it: a step's error may hold any bytes of a terminal's language."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        if isinstance(renderable, Text):
+            renderable = renderable.copy()
+            renderable.plain = words.visible_lines(renderable.plain)
+        return super().render(renderable, options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(words.visible_lines(text), **options)
 
 
 def status_text(status: str) -> Text:
@@ -190,7 +205,7 @@ def findings_view(findings: Sequence[Finding]) -> RenderableType:
     parts: list[RenderableType] = []
     for finding in findings:
         parts.append(Text.assemble((finding.saga_id, "bold"), f"  breaks invariant {finding.invariant}"))
-        parts += [indented(Text(finding.rule)), indented(Text(finding.detail, style="red"))]
+        parts += [indented(Text(finding.rule)), indented(Text(words.visible(finding.detail), style="red"))]
     return Group(*parts)
 
 

@@ -36,6 +36,29 @@ def home(env: Mapping[str, str] | None = None) -> Path:
 
 
 @contextlib.contextmanager
+def usable(folder: Path) -> Iterator[None]:
+    """Within: what the system refuses us in or above the folder is told with its remedy.
+
+    Raises:
+        InvalidInput: the folder cannot be made, read or written.
+    """
+    try:
+        yield
+    except OSError as problem:
+        name = Path(os.fsdecode(problem.filename)) if isinstance(problem.filename, str | bytes) else None
+        if name is None or not (name.is_relative_to(folder) or folder.is_relative_to(name)):
+            raise
+        raise _unusable(folder, problem) from problem
+
+
+def _unusable(folder: Path, problem: OSError) -> InvalidInput:
+    return InvalidInput(
+        f"folder {folder} must be one that `sagaworker up` can use, got: {problem.strerror} ({problem.filename})",
+        "choose another one: SAGAWORKER_HOME",
+    )
+
+
+@contextlib.contextmanager
 def published(folder: Path, running: Running) -> Iterator[None]:
     """Within: the note is there and locked. One `up` a folder.
 
@@ -78,6 +101,8 @@ def find(folder: Path) -> Running | None:
             f"the `sagaworker up` in {folder} must be yours, got another user's",
             "set SAGAWORKER_DATABASE_URL, or run this as that user",
         ) from None
+    except OSError as problem:
+        raise _unusable(folder, problem) from problem
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from sagaworker.cli import render, words
 from sagaworker.cli.as_json import print_json
-from sagaworker.cli.group import Refused, json_option
+from sagaworker.cli.group import Refused, json_option, timeout_option
 from sagaworker.cli.here import engine_here, saga_id
 from sagaworker.domain.definition import POLICIES
 from sagaworker.domain.records import SagaRun
@@ -19,42 +19,50 @@ from sagaworker.domain.status import RunStatus
 from sagaworker.engine import Engine
 
 
-def parsed_inputs(pairs: tuple[str, ...], whole: str | None) -> dict[str, Any]:
-    """Inputs from `--input-json` and then `--input name=value`, which wins. A value that is not JSON is text."""
+def parsed_inputs(pairs: tuple[str, ...], whole: str | None, *, option: str = "--input") -> dict[str, Any]:
+    """Inputs from `--input-json` and then `--input name=value`, which wins. A value that is not JSON is text.
+
+    `option` is what the user calls the latter.
+    """
     inputs: dict[str, Any] = {}
     if whole is not None:
-        text = _file(whole[1:]) if whole.startswith("@") else whole
-        inputs = _object(text)
+        text = _file(whole[1:], f"{option}-json") if whole.startswith("@") else whole
+        inputs = _object(text, f"{option}-json")
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
-            raise click.BadParameter(f"must be name=value, got {pair!r}", param_hint="--input")
-        inputs[name] = _json_or_text(value)
+            raise click.BadParameter(f"must be name=value, got {pair!r}", param_hint=option)
+        inputs[name] = _json_or_text(value, option)
     return inputs
 
 
-def _file(name: str) -> str:
+def _file(name: str, option: str) -> str:
     try:
         return Path(name).read_text()
     except (OSError, UnicodeDecodeError) as problem:
-        raise click.BadParameter(
-            f"file {name!r} must be readable text, got {problem}", param_hint="--input-json"
-        ) from None
+        raise click.BadParameter(f"file {name!r} must be readable text, got {problem}", param_hint=option) from None
 
 
-def _object(text: str) -> dict[str, Any]:
+def _object(text: str, option: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
+        value = _json(text, option)
     except ValueError as problem:
-        raise click.BadParameter(f"must be JSON, got {problem}", param_hint="--input-json") from None
+        raise click.BadParameter(f"must be JSON, got {problem}", param_hint=option) from None
     if not isinstance(value, dict):
-        raise click.BadParameter(f"must be a JSON object, got a {type(value).__name__}", param_hint="--input-json")
+        raise click.BadParameter(f"must be a JSON object, got a {type(value).__name__}", param_hint=option)
     return value
 
 
-def _json_or_text(value: str) -> Any:
+def _json(text: str, option: str) -> Any:
     try:
-        return json.loads(value)
+        return json.loads(text)
+    except RecursionError:
+        raise Refused(f"{option} must be JSON that is nested less deeply, got more than can be read") from None
+
+
+def _json_or_text(value: str, option: str) -> Any:
+    try:
+        return _json(value, option)
     except ValueError:
         return value
 
@@ -64,7 +72,7 @@ def parsed_step(text: str) -> str | dict[str, Any]:
     if not text.lstrip().startswith("{"):
         return text
     try:
-        entry: dict[str, Any] = json.loads(text)
+        entry: dict[str, Any] = _json(text, "STEP")
     except ValueError as problem:
         raise click.BadParameter(f"must be a dotted name or a JSON object, got {problem}", param_hint="STEP") from None
     return entry
@@ -82,7 +90,7 @@ def parsed_step(text: str) -> str | dict[str, Any]:
 @click.option("--priority", type=click.IntRange(0, 9), help="Priority of its doorbells.")
 @click.option("--deadline", type=float, metavar="SECONDS", help="Undo it when it is not done by then.")
 @click.option("--wait", is_flag=True, help="Wait until it is over; exit 1 unless it completed.")
-@click.option("--timeout", type=float, default=300.0, show_default=True, help="Seconds to wait at most.")
+@timeout_option
 @json_option
 def start(
     kind: str,
@@ -156,7 +164,7 @@ def list_(*, status: tuple[str, ...], limit: int, offset: int, as_json: bool, **
 @click.option("--undo", is_flag=True, help="Instead: what a cancel now would undo, in order.")
 @json_option
 def show(saga: str, *, journal: bool, undo: bool, as_json: bool) -> None:
-    """Show the timeline of a saga. ID is its id, or kind[key]."""
+    """Show the timeline of a saga. ID is its id, or kind[key] where it has a key."""
     with engine_here() as engine:
         if undo:
             id = saga_id(engine, saga)

@@ -9,6 +9,17 @@ from sagaworker.ledger.outage import OUTAGE, REFUSAL, is_short, reason
 
 _PORTS = {"postgresql": 5432, "postgres": 5432, "amqp": 5672, "amqps": 5671}
 _REDIS_PORT = 6379
+# libpq gives no SQLSTATE for a connection that was refused, so its words must do: a server that answers says FATAL.
+_REFUSED = ("FATAL:", "no password supplied")
+_NOT_NOW = (
+    "starting up",
+    "shutting down",
+    "recovery mode",
+    "not yet accepting",
+    "too many",
+    "connection slots",
+    "terminating connection",
+)
 
 
 class Unreachable(SagaworkerError):
@@ -46,12 +57,23 @@ def database_trouble(error: Exception, url: str) -> SagaworkerError | None:
     if is_short(error):
         remedy = "give its server what it lacks, then try again; see docs/operations.md"
         return Unreachable("database", where(url), reason(error), remedy, rule="have disk and memory left")
+    if isinstance(error, OUTAGE) and _let_nobody_in(error):
+        remedy = "check user, password and database name in SAGAWORKER_DATABASE_URL"
+        return Unreachable("database", where(url), reason(error), remedy, rule="let us in")
     if isinstance(error, OUTAGE):
         return Unreachable("database", where(url), reason(error), "start it, or set SAGAWORKER_DATABASE_URL")
     if isinstance(error, REFUSAL):
         remedy = "check that SAGAWORKER_DATABASE_URL names a ledger, and its user's rights"
         return Unreachable("database", where(url), reason(error), remedy, rule="do what a ledger does")
     return None
+
+
+def _let_nobody_in(error: Exception) -> bool:
+    driver = getattr(error, "orig", None) or error
+    if getattr(driver, "sqlstate", None) is not None:
+        return False  # it had let us in
+    said = str(driver)
+    return any(word in said for word in _REFUSED) and not any(word in said for word in _NOT_NOW)
 
 
 def check_broker(url: str) -> None:

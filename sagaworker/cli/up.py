@@ -15,13 +15,12 @@ from rich.table import Table
 from sagaworker.cli import render
 from sagaworker.cli.as_json import print_json
 from sagaworker.cli.group import json_option
-from sagaworker.cli.here import spoken
-from sagaworker.cli.running import NAME, Running, published
+from sagaworker.cli.here import checked_settings, spoken
+from sagaworker.cli.running import NAME, Running, home, published, usable
 from sagaworker.cli.stack import NotReady, Stack, flower_port
 from sagaworker.cli.unreachable import check_broker, where
 from sagaworker.embedded import Services, Supervisor, coloured_output
 from sagaworker.ledger.migrate import migrate
-from sagaworker.settings import Settings
 
 # One a second, and nothing to see.
 _TICK = re.compile(r"Task sagaworker\.(wake_due|sweep_orphans)\[[0-9a-f-]+\] (received|succeeded)")
@@ -42,8 +41,8 @@ def up(*, concurrency: int | None, port: int, verbose: bool, as_json: bool) -> N
     Servers are those of SAGAWORKER_DATABASE_URL and SAGAWORKER_BROKER_URL, else private ones in .sagaworker (or
     SAGAWORKER_HOME), whose data stay. Other commands in this folder find them.
     """
-    Settings.from_env()  # A bad variable is refused before anything starts.
-    with Services() as services:
+    checked_settings()  # A bad variable is refused before anything starts.
+    with usable(home()), Services() as services:
         prepare(services.env)
         stack = Stack(
             env=services.env,

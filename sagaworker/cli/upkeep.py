@@ -72,19 +72,19 @@ class KnownStep:
 @click.command()
 @json_option
 def steps(*, as_json: bool) -> None:
-    """List the steps of the allowed packages: what each does, its time-out, its retries, whether it has an undo."""
+    """List the steps of the allowed packages: what each does, its time-out, its retries, its undo. Exit 1 without any."""
     settings = Settings.from_env()
     found = known_steps(settings)
     if as_json:
         print_json(found)
-        return
     if not found:
         packages = ", ".join(settings.step_packages)
         raise Refused(
             f"packages {packages} must hold steps, got none that this folder can import\n"
             "run this beside your steps, or set SAGAWORKER_STEP_PACKAGES"
         )
-    render.console().print(_steps_view(found))
+    if not as_json:
+        render.console().print(_steps_view(found))
 
 
 @click.command()

@@ -10,7 +10,7 @@ from rich.live import Live
 
 from sagaworker.cli import render, words
 from sagaworker.cli.as_json import print_json
-from sagaworker.cli.group import json_option
+from sagaworker.cli.group import json_option, timeout_option
 from sagaworker.cli.here import engine_here, saga_id
 from sagaworker.cli.sagas import refuse_unless_completed, told
 from sagaworker.domain.records import Timeline
@@ -32,7 +32,7 @@ def run(saga: str, *, as_json: bool) -> None:
 
 @click.command()
 @click.argument("saga", metavar="ID")
-@click.option("--timeout", type=float, default=300.0, show_default=True, help="Seconds to wait at most.")
+@timeout_option
 @json_option
 def wait(saga: str, *, timeout: float, as_json: bool) -> None:
     """Wait until a saga is over. Exit 1 when it ends other than completed, or not in time."""
@@ -78,7 +78,8 @@ def _follow_lines(engine: Engine, id: str, *, as_json: bool) -> None:
             else:
                 step = "" if entry.step_idx is None else words.step_names(timeline.run)[entry.step_idx]
                 status = str(entry.data.get("status") or "")
-                click.echo(f"{words.instant(entry.created_at)}  {status:<12}  {entry.type:<22}  {step}".rstrip())
+                line = f"{words.instant(entry.created_at)}  {status:<12}  {entry.type:<22}  {step}"
+                click.echo(words.visible(line.rstrip()))
         seen = len(timeline.journal)
         if timeline.run.status.is_terminal:
             return

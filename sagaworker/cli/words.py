@@ -9,7 +9,28 @@ from sagaworker.domain.records import SagaRun, StepResult
 from sagaworker.domain.status import RunStatus, StepStatus
 from sagaworker.domain.steplist import thawed
 
+# What a terminal obeys or reorders by, each as one visible sign: a column keeps its width.
+_SIGNS = {
+    **{code: 0x2400 + code for code in range(0x20)},
+    0x7F: 0x2421,
+    **dict.fromkeys([*range(0x80, 0xA0), 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)], 0xFFFD),
+}
+_SIGNS_BUT_LAYOUT = {code: sign for code, sign in _SIGNS.items() if code not in (0x09, 0x0A)}
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+
+
+def visible(text: str) -> str:
+    r"""One line in which control characters are seen and not obeyed.
+
+    >>> visible("a\x1b[31m\nb")
+    'a␛[31m␊b'
+    """
+    return text.translate(_SIGNS)
+
+
+def visible_lines(text: str) -> str:
+    """The same for text whose lines and tabs are its own."""
+    return text.translate(_SIGNS_BUT_LAYOUT)
 
 
 def duration(length: timedelta) -> str:
@@ -66,7 +87,7 @@ def times(number: int) -> str:
 
 def step_names(run: SagaRun) -> list[str]:
     """What each entry of the list is called: its id, else the last word of the step's dotted name."""
-    return [entry.id or entry.step.rpartition(":")[2].rpartition(".")[2] for entry in thawed(run.step_modules)]
+    return [visible(entry.id or entry.step.rpartition(":")[2].rpartition(".")[2]) for entry in thawed(run.step_modules)]
 
 
 def progress(run: SagaRun) -> tuple[int, int]:
@@ -94,8 +115,8 @@ def first_line(error: Mapping[str, object] | None) -> str:
     """A step's error as one line: its message, with its kind where that says more than StepFailed."""
     if not error:
         return ""
-    message = str(error.get("message") or "").partition("\n")[0]
-    kind = str(error.get("kind") or "")
+    message = visible(str(error.get("message") or "").partition("\n")[0])
+    kind = visible(str(error.get("kind") or ""))
     if kind in ("", "StepFailed"):
         return message or kind
     return f"{kind}: {message}" if message else kind
@@ -121,7 +142,7 @@ def why(run: SagaRun, steps: Sequence[StepResult] = ()) -> str:
     if isinstance(not_undone, list) and not_undone:
         names = ", ".join(f"{one.get('name')} ({one.get('idx')})" for one in not_undone if isinstance(one, dict))
         sentence += f"; not undone: {names}"
-    return sentence
+    return visible(sentence)
 
 
 def ending(run: SagaRun, steps: Sequence[StepResult] = ()) -> str:

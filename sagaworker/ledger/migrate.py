@@ -11,11 +11,21 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from sagaworker.errors import SchemaMismatch
+from sagaworker.errors import InvalidInput, SchemaMismatch
 from sagaworker.ledger.connection import sqlalchemy_url
 
 # Two deployments that migrate at once take turns: one advisory lock per database, from the project's name.
 _LOCK = 0x5A6A_0001
+
+
+class LedgerIsNewer(SchemaMismatch):
+    """A later sagaworker migrated the ledger: this one must not touch it."""
+
+    def __str__(self) -> str:
+        return (
+            f"the ledger must be at a migration up to {self.expected}, got {self.found} which this sagaworker does not"
+            " know: a newer one made it\nupgrade sagaworker"
+        )
 
 
 def migrations_folder() -> Path:
@@ -40,18 +50,39 @@ def head() -> str:
     return revision
 
 
+def known() -> list[str]:
+    """The revisions this version carries, oldest first."""
+    revisions = ScriptDirectory.from_config(_config()).walk_revisions()
+    return [script.revision for script in revisions][::-1]
+
+
 def migrate(database_url: str, revision: str = "head") -> str:
     """Bring the ledger to a revision ("head", "base", "0001"); return the one it is at.
 
     All of it in one transaction under an advisory lock: it happens wholly or not at all, and once.
+
+    Raises:
+        InvalidInput: there is no such revision.
+        LedgerIsNewer: the ledger is at a revision that this version does not know.
     """
+    if revision not in (*known(), "head", "base"):
+        raise InvalidInput(
+            f"revision {revision!r} must be one that this sagaworker knows, got another",
+            f"one of: base, {', '.join(known())}, head",
+        )
     engine = sa.create_engine(sqlalchemy_url(database_url), poolclass=sa.NullPool)
     with engine.begin() as connection:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         current = MigrationContext.configure(connection).get_current_revision()
+        _refuse_newer(current)
         is_down = revision == "base" or (revision != "head" and current is not None and revision < current)
         (command.downgrade if is_down else command.upgrade)(_config(connection), revision)
         return MigrationContext.configure(connection).get_current_revision() or "base"
+
+
+def _refuse_newer(found: str | None) -> None:
+    if found is not None and found not in known():
+        raise LedgerIsNewer(found, head())
 
 
 def check(engine: sa.Engine) -> None:
@@ -59,8 +90,10 @@ def check(engine: sa.Engine) -> None:
 
     Raises:
         SchemaMismatch: with the revision found, the one needed, and the command to run.
+        LedgerIsNewer: this version does not know the revision.
     """
     with engine.connect() as connection:
         found = MigrationContext.configure(connection).get_current_revision()
+    _refuse_newer(found)
     if found != head():
         raise SchemaMismatch(found, head())

@@ -76,6 +76,9 @@ def test_a_step_may_be_an_object_with_params(commands: Commands, finished: Calla
         ["start", "hello", "steps.echo", "--input-json", "@/nonexistent"],
         ["start", "hello", "{step"],
         ["start", "hello", "steps.echo", "--priority", "11"],
+        ["start", "hello", "steps.echo", "--wait", "--timeout", "-1"],
+        ["start", "hello", "steps.echo", "--wait", "--timeout", "nan"],
+        ["wait", "hello[one]", "--timeout", "nan"],
         ["list", "--status", "done"],
         ["list", "--limit", "0"],
         ["show"],
@@ -108,6 +111,14 @@ def test_a_refusal_exits_1_with_a_sentence(commands: Commands, arguments: list[s
     assert sentence in result.stderr
     assert len(result.stderr.splitlines()) <= 2
     assert result.stdout == ""
+
+
+def test_a_saga_without_a_key_is_named_by_its_id_and_the_refusal_says_so(commands: Commands) -> None:
+    id = commands.json("start", "hello", "steps.echo")["id"]
+    assert f"hello[{id[-6:]}]" in commands("list").stdout
+    refused = commands("show", f"hello[{id[-6:]}]")
+    assert refused.exit_code == 1
+    assert "a saga that was started without a key by its whole id" in refused.stderr
 
 
 def test_the_same_key_is_the_same_saga_and_other_inputs_are_refused(commands: Commands) -> None:
@@ -217,6 +228,9 @@ def test_steps_tells_what_is_known_without_a_ledger(nowhere: Commands) -> None:
     assert (echo["timeout"], echo["retry"], echo["undo"], echo["problem"]) == (300.0, "once", False, "")
     none = nowhere("steps", SAGAWORKER_STEP_PACKAGES="nowhere_at_all")
     assert none.exit_code == 1
+    assert "SAGAWORKER_STEP_PACKAGES" in none.stderr
+    none = nowhere("steps", "--json", SAGAWORKER_STEP_PACKAGES="nowhere_at_all")
+    assert (none.exit_code, none.stdout) == (1, "[]\n")
     assert "SAGAWORKER_STEP_PACKAGES" in none.stderr
 
 

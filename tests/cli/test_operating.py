@@ -103,3 +103,23 @@ def test_explain_does_not_change_the_ledger(commands: Commands, engine: Engine, 
     with psycopg.connect(engine.settings.database_url or "") as connection:
         found = connection.execute("SELECT count(*) FROM saga_events WHERE type LIKE 'operator.%'").fetchone()
     assert found == (0,)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["--output", "x"], "--output"),
+        (["--output", "x=" + "[" * 100_000], "--output"),
+        (["--output-json", "[1]"], "--output-json"),
+        (["--output-json", "{"], "--output-json"),
+        (["--output-json", "@/nonexistent"], "--output-json"),
+    ],
+)
+def test_a_wrong_output_is_told_by_the_name_of_its_option(
+    commands: Commands, arguments: list[str], option: str
+) -> None:
+    id = commands.json("start", "hello", "steps.echo")["id"]
+    refused = commands("resolve", id, "--happened", "--reason", "seen", *arguments)
+    assert refused.exit_code in (1, 2)
+    assert f"{option} must be" in refused.stderr or f"for {option}: " in refused.stderr
+    assert "--input" not in refused.stderr

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 import sagaworker
-from sagaworker.cli.unreachable import Unreachable, check_broker
+from sagaworker.cli.unreachable import Unreachable, check_broker, database_trouble
 from tests.cli.conftest import Commands
 
 SECRET = "s3cr3t-pass"  # as in a URL
@@ -49,8 +49,15 @@ def test_a_database_that_refuses_us_is_told_in_its_words(
         wrong = database_url.replace(url.password, SECRET)
     result = commands("list", SAGAWORKER_DATABASE_URL=wrong)
     assert result.exit_code == 1
+    assert "must let us in, got: " in result.stderr
     assert problem in result.stderr
+    assert result.stderr.endswith("check user, password and database name in SAGAWORKER_DATABASE_URL\n")
     assert SECRET not in result.output
+
+
+def test_a_server_that_is_starting_is_not_told_to_be_given_another_password(database_url: str) -> None:
+    starting = psycopg.OperationalError("connection failed: FATAL:  the database system is starting up")
+    assert "must be reachable, got: the database system is starting up" in str(database_trouble(starting, database_url))
 
 
 FULL = """
