@@ -92,7 +92,7 @@ class Holder:
             return result
 
         ended = self._place.call(between, self.step.timeout.total_seconds())
-        if isinstance(ended.exception, KeyboardInterrupt) and self._place.was_interrupted:
+        if isinstance(ended.exception, KeyboardInterrupt) and self._place.has_keyboard:
             raise ended.exception
         return ended
 

@@ -41,7 +41,7 @@ def _raised(exception: BaseException) -> Ended:
 class Place(Protocol):
     """Bounds user code. `entered` surrounds one episode. `arm` starts the hard end before an attempt is put on record, `disarm` ends it."""
 
-    was_interrupted: bool  # by a Ctrl-C; a step may raise KeyboardInterrupt by itself, which is an error like others
+    has_keyboard: bool  # whether a KeyboardInterrupt is a Ctrl-C; elsewhere it is an error of the step like others
 
     def entered(self) -> contextlib.AbstractContextManager[None]:
         """Within: `call` may be used."""
@@ -128,7 +128,7 @@ class ChildPlace:
     between `seconds - slack` and `seconds` left.
     """
 
-    was_interrupted = False
+    has_keyboard = False
 
     def __init__(self) -> None:
         self._alarm = _Alarm()
@@ -156,6 +156,8 @@ class ChildPlace:
 
 class HostPlace:
     """Somebody else's process, in its main thread: soft end by alarm, Ctrl-C raised inside user code only, no hard end."""
+
+    has_keyboard = True
 
     def __init__(self) -> None:
         self._alarm = _Alarm()
@@ -192,7 +194,7 @@ class ThreadPlace:
     At the hard end `on_stuck` is called once, from a thread of its own: the process must begin nothing more.
     """
 
-    was_interrupted = False
+    has_keyboard = False
 
     def __init__(self, on_stuck: Callable[[], None] | None = None) -> None:
         self._on_stuck = on_stuck

@@ -215,6 +215,9 @@ def use_what_people_and_recovery_do(engine):
     def halted():
         return order(KINDS["halted"](sagas))
 
+    def cursor(kind):
+        return engine.get(ids[kind]).current_step_idx
+
     landed = [
         operating.hold(order(ids["yielded"])),
         operating.release(order(ids["yielded"])),
@@ -224,8 +227,13 @@ def use_what_people_and_recovery_do(engine):
         operating.resolve_absent(asking()),
         operating.retry_undo(halted()),
         operating.skip_undo(halted()),
-        operating.reopen(order(ids["failed"]), undo=False, begin_again=True),
-        operating.reopen(order(ids["failed_by_policy_in_a_step"]), undo=True, begin_again=True),
+        operating.reopen(order(ids["failed"]), idx=cursor("failed"), undo=False, begin_again=True),
+        operating.reopen(
+            order(ids["failed_by_policy_in_a_step"]),
+            idx=cursor("failed_by_policy_in_a_step"),
+            undo=True,
+            begin_again=True,
+        ),
     ]
     assert None not in landed
     doubted()[1].absent()

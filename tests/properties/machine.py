@@ -164,7 +164,7 @@ class Machine(RuleBasedStateMachine):
         run = self.engine.get(saga_id)
         with contextlib.suppress(MoveRefused):
             if act in ("hold", "release", "skip"):
-                getattr(self.engine, act)(saga_id, reason="as told")
+                getattr(self.engine, act)(saga_id, reason="as told", who="ann")
             elif run.waiting_for == "operator" and run.status is RunStatus.RUNNING:
                 happened = self.world.effects[saga_id, run.current_step_idx]
                 self.engine.resolve(saga_id, happened=happened, reason="looked", who="ann")
