@@ -27,7 +27,7 @@ _OPENING = f"""
       set_config('statement_timeout', %(timeout)s, true), set_config('idle_in_transaction_session_timeout', %(end)s, true),
       set_config('lock_timeout', '0', true)
 """
-_RESTORED = "SELECT " + ", ".join(f"pg_catalog.set_config('{name}', %s, true)" for name in _OURS)
+_RESTORED = ("SELECT " + ", ".join(f"pg_catalog.set_config('{name}', %s, true)" for name in _OURS)).encode()
 # What the step deferred runs now, as the step set it up; at the commit it would run with our settings.
 _DEFERRED = "SET CONSTRAINTS ALL IMMEDIATE"
 # A number, for text comes as bytes when the step set another client_encoding.
@@ -189,8 +189,9 @@ class StepTransaction:
         try:
             if self.was_ended:
                 raise TransactionEnded
-            for statement, values in ((_LAST, None), (_DEFERRED, None), (_RESTORED, self._settings)):
-                self._connection.execute(statement, values)
+            self._connection.execute(_LAST)
+            self._connection.execute(_DEFERRED)
+            self._connection.execute(_RESTORED, self._settings)
             row = execute_one(self._connection, name, parameters)
             if row is not None:
                 self._connection.commit()
