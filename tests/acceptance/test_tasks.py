@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from celery import Celery
 
+from sagaworker.engine import Engine
 from tests.acceptance.stage import ACTS
 from tests.holding import claimed, expire
 from tests.waiting import wait_until
@@ -24,7 +25,8 @@ def call(stage):
 
 def halted(stage):
     """A saga whose worker died in its first step, and which waits for a person."""
-    run = stage.engine.start("halted", [HALTS, ACTS])
+    with Engine(stage.settings) as silent:  # without a doorbell: the real worker must not claim it before us
+        run = silent.start("halted", [HALTS, ACTS])
     hold = claimed(stage.engine, run.id)
     hold.close()
     expire(stage.engine, run.id)
