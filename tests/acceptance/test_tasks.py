@@ -42,9 +42,11 @@ def decided(stage, saga_id):
 
 
 def test_a_saga_is_held_and_released(stage, call):
-    run = stage.engine.start("held", [{"step": ACTS, "params": {"seconds": 1}}, ACTS])
+    gate = stage.folder / "gate"
+    run = stage.engine.start("held", [{"step": ACTS, "params": {"gate": str(gate)}}, ACTS])
     stage.holder(run.id)
     assert call("hold_saga", run.id, **WHY) == "running"
+    gate.touch()
     wait_until(lambda: stage.outcomes(run.id) == ["yielded"], what="an episode that lets go of a saga on hold")
     assert call("release_saga", run.id, **WHY) == "running"
     assert stage.finished(run.id).status == "completed"

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from sagaworker import RetryPolicy, SagaState, StepFailed
 from tests.steps_for_tests.journal import note
+from tests.waiting import wait_until
 
 
 class Acts:
-    """Does what its params say: wait `seconds`, have an effect, wait `after` seconds, `fail`; undo in `undo_seconds`."""
+    """Does what its params say: wait `seconds` or until the file `gate` is there, have an effect, wait `after` seconds,
+    `fail`; undo in `undo_seconds`.
+    """
 
     TIMEOUT = 20
 
     def execute(self, state: SagaState) -> SagaState:
         note(state, "entered")
         time.sleep(state.params.get("seconds", 0))  # noqa: TID251 - how long it takes is what it is for
+        if gate := state.params.get("gate"):
+            wait_until(Path(gate).exists, what=f"the file {gate}", every=0.01)
         note(state, "did")
         time.sleep(state.params.get("after", 0))  # noqa: TID251 - the same
         if state.params.get("fail"):
