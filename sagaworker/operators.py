@@ -53,12 +53,14 @@ class OperatorMoves:
         return self.get(saga_id)
 
     def release(self: _Surroundings, saga_id: str, *, reason: str, who: str, seq: int | None = None) -> SagaRun:
-        """End a hold. A cancel that was accepted meanwhile acts now."""
+        """End a hold. A cancel that was accepted meanwhile acts now; where an undo halted, an operator is waited for."""
         order = _order(saga_id, reason, who, seq)
         if self.operating.release(order) is None:
             _refuse(self, saga_id, "release", "be on hold")
-        self.ring(saga_id)
-        return self.get(saga_id)
+        run = self.get(saga_id)
+        if run.waiting_for is None:
+            self.ring(saga_id)
+        return run
 
     def retry(
         self: _Surroundings, saga_id: str, *, reason: str, who: str, seq: int | None = None, undo: bool = False
@@ -196,4 +198,4 @@ def _name(registry: Registry, entry: StepEntry) -> str:
     try:
         return registry.step(entry.step).name
     except UnknownStep:
-        return entry.step.rpartition(":")[2].rpartition(".")[2]
+        return entry.short_name

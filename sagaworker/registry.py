@@ -18,7 +18,7 @@ from typing import Any, TypeVar, cast
 
 from sagaworker.domain.retry import ONCE, UNDO_DEFAULT, RetryPolicy
 from sagaworker.domain.state import SagaState
-from sagaworker.domain.steplist import STEP_NAME
+from sagaworker.domain.steplist import STEP_NAME, short_name
 from sagaworker.domain.values import Json
 from sagaworker.domain.walk import CompensateWhen, InDoubt, StepPolicy
 from sagaworker.errors import InvalidInput, UnknownStep
@@ -72,6 +72,23 @@ class Registry:
         for step in steps:
             if step.inputs_type is not None:
                 _validate(step.inputs_type, inputs, step.path)
+
+    def steps_of(self, module_name: str) -> list[str]:
+        """Names of the steps in a module: its own where it has `execute`, then `module:Name` of what it defines itself.
+
+        Raises:
+            UnknownStep: not in an allowed package, or not importable.
+        """
+        module = self.module(module_name)
+        own = [module_name] if hasattr(module, "execute") else []
+        members = (
+            name
+            for name, value in vars(module).items()
+            if not name.startswith("_")
+            and hasattr(value, "execute")
+            and (value if isinstance(value, type) else type(value)).__module__ == module_name
+        )
+        return own + [f"{module_name}:{name}" for name in members]
 
     def known(self) -> list[str]:
         """Dotted names of all modules in the allowed packages that could be steps, sorted. Imports only packages."""
@@ -160,7 +177,7 @@ class Registry:
     def _hint(self, path: str) -> str:
         known = self.known()
         close = difflib.get_close_matches(path, known, n=1) or difflib.get_close_matches(
-            path.rpartition(".")[2], [name.rpartition(".")[2] for name in known], n=1
+            short_name(path), [short_name(name) for name in known], n=1
         )
         if not close:
             return ""
@@ -198,7 +215,7 @@ def _step(owner: object, path: str, settings: Settings) -> Step:
     timeout = _member(owner, path, "TIMEOUT", (int, float), settings.step_timeout.total_seconds())
     if isinstance(timeout, bool) or not 0 < timeout <= 86_400 * 30:
         raise UnknownStep(f"TIMEOUT of step {path!r} must be a number of seconds above 0, got {timeout!r}")
-    name = _member(owner, path, "NAME", (str,), path.rpartition(":")[2].rpartition(".")[2])
+    name = _member(owner, path, "NAME", (str,), short_name(path))
     in_doubt = _choice(owner, path, "IN_DOUBT", InDoubt, InDoubt.RETRY)
     if not 1 <= len(name) <= MAX_NAME or not name.isprintable():
         raise UnknownStep(f"NAME of step {path!r} must be 1 to {MAX_NAME} printable characters, got {name[:80]!a}")

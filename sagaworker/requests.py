@@ -18,6 +18,7 @@ from sagaworker.domain.options import (
     MAX_NAME,
     MAX_RECOVERIES,
     checked_integer,
+    checked_queue,
     checked_text,
     checked_word,
 )
@@ -47,6 +48,7 @@ OPTIONS = (
 Value = TypeVar("Value", dict[str, Json], list[Json])
 STATUSES = tuple(status.value for status in RunStatus)
 MAX_PAGE = 1000
+MAX_OFFSET = 2**63 - 1  # a bigint
 MAX_WORDS = 2000
 MAX_KEY = 500
 MAX_KIND_AND_KEY_BYTES = 2500  # a row of their unique index ends at 2,704 with its own overhead
@@ -98,7 +100,7 @@ class Requests:
             trigger_ref=self._object(given, "trigger_ref"),
             conversation_id=_text(given.get("conversation_id"), "conversation_id", MAX_NAME),
             attributes=self._object(given, "attributes"),
-            queue=_text(given.get("queue"), "queue", MAX_NAME),
+            queue=None if given.get("queue") is None else checked_queue(given["queue"], "queue"),
             priority=_integer(given, "priority", 0, HIGHEST_PRIORITY, None),
             source_stack=_stamp(options, "source_stack", self._settings.source_stack),
             source_env=_stamp(options, "source_env", self._settings.source_env),
@@ -157,8 +159,8 @@ def checked_page(limit: int, offset: int, order: str) -> None:
     """Refuse a page that cannot be read."""
     if order not in ("asc", "desc"):
         raise InvalidInput(f"order must be asc or desc, got {order!r}")
-    if not 1 <= limit <= MAX_PAGE or offset < 0:
-        raise InvalidInput(f"limit must be 1 to {MAX_PAGE} and offset at least 0, got {limit} and {offset}")
+    checked_integer(limit, "limit", 1, MAX_PAGE)
+    checked_integer(offset, "offset", 0, MAX_OFFSET)
 
 
 def checked_words(text: object, name: str) -> str:

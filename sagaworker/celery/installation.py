@@ -138,7 +138,7 @@ def _surroundings(process: Process, witness: Witness) -> type[bootsteps.StartSto
 
         def __init__(self, parent: Any, **kwargs: Any) -> None:
             super().__init__(parent, **kwargs)
-            _refuse_green(parent)
+            _refuse_what_cannot_serve(parent, process.settings)
             _find_steps_here()
             _warn_about(parent.app)
             process.stop.clear()
@@ -180,13 +180,23 @@ def _find_steps_here() -> None:
         sys.path.append(here)
 
 
-def _refuse_green(worker: Any) -> None:
-    module = worker.pool_cls.__module__
+def _refuse_what_cannot_serve(worker: Any, settings: Settings) -> None:
+    """Only where it consumes our queues: elsewhere the pool and the settings are nobody's business here."""
     ours = {naming.SAGAS, naming.CONTROL} & set(worker.app.amqp.queues.consume_from)
-    if ours and any(name in module for name in ("gevent", "eventlet")):
-        raise ClickException(  # `celery worker` prints it without a traceback
-            f"pool of a worker that consumes {' and '.join(sorted(ours))} must be prefork, threads or solo, got {module}\n"
+    if not ours:
+        return
+    who = f"a worker that consumes {' and '.join(sorted(ours))}"
+    module = worker.pool_cls.__module__
+    # `celery worker` prints a ClickException without a traceback.
+    if any(name in module for name in ("gevent", "eventlet")):
+        raise ClickException(
+            f"pool of {who} must be prefork, threads or solo, got {module}\n"
             "a step that computes would stop the heartbeat of all others; start a worker of its own: -P prefork -Q sagas"
+        )
+    if settings.database_url is None:
+        raise ClickException(
+            f"{who} must know the ledger's address, got none\n"
+            "set SAGAWORKER_DATABASE_URL, or give install(app, database_url=...)"
         )
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 import click
 
 from sagaworker.cli.checkout import bench, demo
+from sagaworker.cli.declared import definitions, steps
 from sagaworker.cli.group import Commands, Refused, unusable
 from sagaworker.cli.operating import explain, hold, release, resolve, retry, skip
 from sagaworker.cli.sagas import cancel, list_, show, start
 from sagaworker.cli.up import up
-from sagaworker.cli.upkeep import audit, definitions, migrate, steps
+from sagaworker.cli.upkeep import audit, migrate
 from sagaworker.cli.walking import run, wait, watch
 
 __all__ = ["app", "main"]

@@ -87,7 +87,7 @@ def times(number: int) -> str:
 
 def step_names(run: SagaRun) -> list[str]:
     """What each entry of the list is called: its id, else the last word of the step's dotted name."""
-    return [visible(entry.id or entry.step.rpartition(":")[2].rpartition(".")[2]) for entry in thawed(run.step_modules)]
+    return [visible(entry.id or entry.short_name) for entry in thawed(run.step_modules)]
 
 
 def progress(run: SagaRun) -> tuple[int, int]:

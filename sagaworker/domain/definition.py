@@ -12,6 +12,7 @@ from sagaworker.domain.options import (
     MAX_NAME,
     MAX_RECOVERIES,
     checked_integer,
+    checked_queue,
     checked_text,
     checked_word,
 )
@@ -86,9 +87,10 @@ class Definition:
         """
         name = f"definition {self.kind!r:.80}"
         checked_text(self.kind, f"kind of {name}", MAX_NAME)
-        for what, text in (("actor", self.actor), ("queue", self.queue)):
-            if text is not None:
-                checked_text(text, f"{what} of {name}", MAX_NAME)
+        if self.actor is not None:
+            checked_text(self.actor, f"actor of {name}", MAX_NAME)
+        if self.queue is not None:
+            checked_queue(self.queue, f"queue of {name}")
         for what, word, legal in (
             ("recovery_policy", self.recovery_policy, POLICIES),
             ("on_compensation_failure", self.on_compensation_failure, ON_FAILURE),

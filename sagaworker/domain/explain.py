@@ -103,12 +103,16 @@ class _Place:
         """`charge_card (step 2 of 3)`, counted from 1 as people do."""
         entry = thawed(self.run.step_modules)[idx]
         row = next((row for row in self.timeline.steps if row.step_idx == idx), None)
-        name = entry.id or (row.step_name if row else entry.step.rpartition(":")[2].rpartition(".")[2])
+        name = entry.id or (row.step_name if row else entry.short_name)
         return f"{name} (step {idx + 1} of {len(self.run.step_modules)})"
 
     @property
     def step(self) -> str:
         return self.named(self.run.current_step_idx)
+
+    @property
+    def has_failed_undo(self) -> bool:
+        return self.row is not None and self.row.status is StepStatus.COMPENSATION_FAILED
 
     @property
     def error(self) -> str:
@@ -212,7 +216,8 @@ def _unheld(place: _Place) -> _Told:  # noqa: PLR0911 - one for each thing that 
             return _Told(sentences=(f"It waits until {_at(run.wake_at)}.",), next_at=run.wake_at)
         case WaitingFor.HOLD:
             what = f"It is on hold{_order_of(place, 'operator.held')}: nothing begins until somebody releases it."
-            return _Told(sentences=(what,), commands=("release ID",))
+            halted = f"{_failed_undo(place)} It will wait for a person then." if place.has_failed_undo else ""
+            return _Told(sentences=(halted, what), commands=("release ID",))
         case WaitingFor.OPERATOR:
             return _operator(place)
         case WaitingFor.SIGNAL | WaitingFor.APPROVAL | WaitingFor.CHILDREN:
@@ -235,17 +240,19 @@ def _runnable(place: _Place) -> _Told:
 
 
 def _operator(place: _Place) -> _Told:
-    row = place.row
-    if row is not None and row.status is StepStatus.COMPENSATION_FAILED:
-        said = f": {place.error}" if place.error else ""
-        what = f"Its undo failed for good{said}. The saga halts there because it was started so."
+    if place.has_failed_undo:
         todo = "Repair what stops the undo and retry it; or undo it by hand and skip it."
-        return _Told(sentences=(what, todo), commands=("retry ID", "skip ID"))
+        return _Told(sentences=(_failed_undo(place), todo), commands=("retry ID", "skip ID"))
     said = f" (its probe said: {place.error})" if place.error else ""
     what = f"Its worker was lost in it, and whether it happened is not known{said}."
     todo = "Find out, and resolve it: it happened (with its outputs), or it did not. Or retry it, or skip it and undo the rest."
     commands = ("resolve ID --happened", "resolve ID --absent", "retry ID", "skip ID")
     return _Told(sentences=(what, todo), commands=commands)
+
+
+def _failed_undo(place: _Place) -> str:
+    said = f": {place.error}" if place.error else ""
+    return f"Its undo failed for good{said}. The saga halts there because it was started so."
 
 
 def _order_of(place: _Place, kind: str) -> str:

@@ -24,6 +24,18 @@ def checked_text(value: object, name: str, most: int) -> str:
     return value
 
 
+def checked_queue(value: object, name: str) -> str:
+    """A queue's name. Brokers take blanks too, but a queue with one is a slip that no worker consumes.
+
+    Raises:
+        InvalidInput: it is something else.
+    """
+    text = checked_text(value, name, MAX_NAME)
+    if any(character.isspace() for character in text):
+        raise InvalidInput(f"{name} must be a queue's name without blanks, got {ascii(text)[:80]}")
+    return text
+
+
 def checked_word(value: object, name: str, legal: Sequence[str]) -> str:
     """One of the legal words.
 

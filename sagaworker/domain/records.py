@@ -69,7 +69,11 @@ def label(kind: str, key: str | None, saga_id: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
-    """One ledger row (`saga_step_results`): what is on record about one step of one saga."""
+    """One ledger row (`saga_step_results`): what is on record about one step of one saga.
+
+    `attempts` counts all that were begun, `failed_attempts` those whose failure was recorded and that were tried again:
+    the ones RETRY limits. An attempt that died with its worker, or was yielded, is none of these.
+    """
 
     saga_id: str
     step_idx: int
@@ -79,6 +83,7 @@ class StepResult:
     error: Mapping[str, Json] | None = None
     checkpoint: Json = None
     attempts: int = 0
+    failed_attempts: int = 0
     in_doubt: int = 0
     recoveries: int = 0
     compensation_attempts: int = 0

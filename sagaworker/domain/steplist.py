@@ -25,6 +25,11 @@ class StepEntry:
     depends_on: tuple[str, ...] | None = None
 
     @property
+    def short_name(self) -> str:
+        """What the step is called where it declares no NAME: the last word of its dotted name."""
+        return short_name(self.step)
+
+    @property
     def frozen(self) -> Json:
         """The JSON form in `saga_runs.step_modules`: text where the name is all there is."""
         if self.id is None and not self.params and self.depends_on is None:
@@ -37,6 +42,11 @@ class StepEntry:
         if self.depends_on is not None:
             entry["depends_on"] = list(self.depends_on)
         return entry
+
+
+def short_name(dotted: str) -> str:
+    """The module's or the class's own name: `charge` of `shop.steps.charge`, `Charge` of `shop.steps:Charge`."""
+    return dotted.rpartition(":")[2].rpartition(".")[2]
 
 
 def thawed(frozen: Sequence[Json]) -> tuple[StepEntry, ...]:

@@ -54,6 +54,7 @@ class Row:
 
     status: StepStatus
     attempts: int = 0
+    failed_attempts: int = 0
     in_doubt: int = 0
     recoveries: int = 0
     compensation_attempts: int = 0
@@ -257,10 +258,9 @@ class Failed:
 
 def after_execute(row: Row, outcome: Failed, policy: StepPolicy, *, draw: float) -> Retry | Fail:
     """Decide what a failed attempt comes to. Attempts that died with their worker are not counted as tries."""
-    # A worker that dies before it begins another attempt is counted in `recoveries` too, and leaves no further doubt.
-    tries = row.attempts - min(row.recoveries, row.in_doubt)
+    tries = row.failed_attempts + 1
     if outcome.retryable and tries < policy.retry.max_attempts:
-        return Retry(delay=policy.retry.delay(max(tries, 1), draw), error=outcome.error, doubted=not outcome.definite)
+        return Retry(delay=policy.retry.delay(tries, draw), error=outcome.error, doubted=not outcome.definite)
     undo_self = not outcome.definite or row.in_doubt > 0
     return Fail(
         reason=f"step_failed:{policy.name}",

@@ -50,6 +50,7 @@ def position_of(row: dict[str, Any], fence: int) -> Position:
         row=Row(
             status=status,
             attempts=row["attempts"],
+            failed_attempts=row["failed_attempts"],
             in_doubt=row["in_doubt"],
             recoveries=row["recoveries"],
             compensation_attempts=row["compensation_attempts"],

@@ -71,6 +71,7 @@ saga_step_results = Table(
     Column("checkpoint", JSONB),
     Column("wait", JSONB),
     Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("failed_attempts", Integer, nullable=False, server_default="0"),
     Column("in_doubt", Integer, nullable=False, server_default="0"),
     Column("recoveries", Integer, nullable=False, server_default="0"),
     Column("compensation_attempts", Integer, nullable=False, server_default="0"),

@@ -23,15 +23,26 @@ def test_a_solo_worker_walks_one_saga_after_the_other_in_its_own_process(stage):
     worker.teardown()
 
 
+def refused(*options, env):
+    """What a worker says that does not start."""
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "sagaworker.celery_app", "worker", *options],
+        env={**os.environ, **env}, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
 def test_a_green_pool_is_refused_in_a_sentence_and_takes_no_doorbell(stage):
     run = stage.engine.start("green", ["steps.echo"])
     pool = "tests.steps_for_tests.gevent_like:TaskPool"
-    done = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "sagaworker.celery_app", "worker", "-P", "custom"],
-        env={**os.environ, **stage.env, "CELERY_CUSTOM_WORKER_POOL": pool},
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode != 0
-    assert "must be prefork, threads or solo, got tests.steps_for_tests.gevent_like" in done.stderr
-    assert "Traceback" not in done.stderr
+    said = refused("-P", "custom", env={**stage.env, "CELERY_CUSTOM_WORKER_POOL": pool})
+    assert "must be prefork, threads or solo, got tests.steps_for_tests.gevent_like" in said
     assert stage.engine.get(run.id).status == "pending"
+
+
+def test_a_worker_without_a_ledger_is_refused_in_a_sentence(stage):
+    said = refused("-c", "1", env={**stage.env, "SAGAWORKER_DATABASE_URL": ""})
+    assert "a worker that consumes control and sagas must know the ledger's address, got none" in said
+    assert "set SAGAWORKER_DATABASE_URL" in said

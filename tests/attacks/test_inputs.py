@@ -122,6 +122,9 @@ def test_a_long_name_does_not_make_its_values_slow_to_check(requests):
         {"priority": True},
         {"priority": 1.0},
         {"kind": "a\u200bb"},
+        {"queue": " "},
+        {"queue": "sagas "},
+        {"queue": "a\u00a0b"},
     ],
 )
 def test_an_option_beyond_the_edge_is_refused_in_one_sentence(requests, given):

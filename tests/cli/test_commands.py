@@ -234,6 +234,27 @@ def test_steps_tells_what_is_known_without_a_ledger(nowhere: Commands) -> None:
     assert "SAGAWORKER_STEP_PACKAGES" in none.stderr
 
 
+def test_steps_shows_class_steps_and_no_helper(
+    nowhere: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "class_steps_for_cli"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "helpers.py").write_text(
+        "def connect(): ...\n\nclass Base:\n    def execute(self, state): return state\n"
+    )
+    (package / "money.py").write_text(
+        "from class_steps_for_cli.helpers import Base, connect\n\n"
+        "class Charge(Base):\n    'Take the money. With care.'\n    TIMEOUT = 7\n\n"
+        "class Amount:\n    pass\n"
+    )
+    (package / "plain.py").write_text("def connect(): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = json.loads(nowhere("steps", "--json", SAGAWORKER_STEP_PACKAGES=package.name).stdout)
+    assert [one["step"].removeprefix(package.name) for one in found] == [".helpers:Base", ".money:Charge"]
+    assert (found[1]["doc"], found[1]["timeout"], found[1]["problem"]) == ("Take the money.", 7.0, "")
+
+
 def test_steps_shows_a_broken_module_with_its_reason(
     nowhere: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

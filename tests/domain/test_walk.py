@@ -1,5 +1,8 @@
 """The walk is pure, so its rules are checked over every position, not over examples alone."""
 
+from dataclasses import replace
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +22,7 @@ def rows(draw, status):
     return Row(
         status=status,
         attempts=attempts,
+        failed_attempts=draw(st.integers(min_value=0, max_value=max(attempts - 1, 0))),
         in_doubt=draw(st.integers(min_value=0, max_value=attempts)),
         recoveries=draw(counts),
         compensation_attempts=draw(counts),
@@ -128,7 +132,7 @@ def test_a_failed_attempt_is_retried_within_its_policy_or_ends_the_way_forward(r
     decided = walk.after_execute(row, failed, policy, draw=draw)
     if isinstance(decided, walk.Retry):
         assert retryable
-        assert row.attempts - min(row.recoveries, row.in_doubt) < policy.retry.max_attempts
+        assert row.failed_attempts + 1 < policy.retry.max_attempts
         assert decided.doubted is not definite
         assert decided.delay >= 0
     else:
@@ -164,9 +168,15 @@ def test_a_doubted_step_that_opted_out_of_its_undo_is_skipped_and_a_completed_on
     assert walk.next_move(completed, policy) == walk.Compensate()
 
 
-def test_a_worker_that_died_before_it_began_anything_grants_a_failed_step_no_further_try():
+@pytest.mark.parametrize(
+    ("attempts", "recoveries", "in_doubt"), [(1, 0, 0), (2, 1, 1), (2, 2, 1), (5, 4, 0), (5, 4, 4)]
+)
+def test_deaths_neither_use_up_tries_nor_grant_any(attempts, recoveries, in_doubt):
     """Found by the model: recoveries 2, of which one met an attempt, and RETRY allows one try."""
-    row = walk.Row(status=StepStatus.RUNNING, attempts=2, in_doubt=1, recoveries=2)
+    row = walk.Row(status=StepStatus.RUNNING, attempts=attempts, in_doubt=in_doubt, recoveries=recoveries)
     raised = walk.Failed(error={}, definite=False, retryable=True)
-    decided = walk.after_execute(row, raised, walk.StepPolicy(name="s"), draw=0.0)
-    assert isinstance(decided, walk.Fail)
+    once, twice = (walk.StepPolicy(name="s", retry=RetryPolicy(max_attempts=most)) for most in (1, 2))
+    assert isinstance(walk.after_execute(row, raised, once, draw=0.0), walk.Fail)
+    assert isinstance(walk.after_execute(row, raised, twice, draw=0.0), walk.Retry)
+    failed_before = replace(row, failed_attempts=1)
+    assert isinstance(walk.after_execute(failed_before, raised, twice, draw=0.0), walk.Fail)

@@ -144,6 +144,7 @@ SEEDS = [
     Seed(11, "timed_out", "a failed undo in a run that was rolled back", _row(0, "status = 'compensation_failed'")),
     Seed(12, "completed", "a cancel that was not kept", _run("cancel_requested = true")),
     Seed(13, "completed_after_two_retries_and_a_note", "an attempt out of nowhere", _row(0, "attempts = attempts + 1")),
+    Seed(13, "completed_after_two_retries_and_a_note", "a failure out of nowhere", _row(0, "failed_attempts = 3")),
     Seed(13, "completed_after_its_worker_died", "a recovery that was not counted", _row(1, "recoveries = 0")),
     Seed(14, "failed_first_step", "a failed row in a pending guise", _row(0, "status = 'pending'")),
     Seed(14, "rolled_back", "a definite failure that was undone", _row(2, "status = 'compensated'")),

@@ -81,7 +81,7 @@ def _row_breaches(config: Config, state: State) -> Iterator[str]:  # noqa: C901 
     for idx, row in enumerate(state.rows):
         if state.status == RUNNING and (row.status in (PENDING, RUNNING)) != (idx == state.idx):
             yield f"the saga runs at {state.idx} and row {idx} is {row.status}"
-        has_halted = config.halts and state.waiting == "operator" and row.status == NOT_UNDONE
+        has_halted = config.halts and state.waiting in ("operator", "hold") and row.status == NOT_UNDONE
         if (row.status == COMPENSATING) != (state.status == COMPENSATING and idx == state.idx and not has_halted):
             yield f"the saga is {state.status} at {state.idx} and row {idx} is {row.status}"
         if state.status == COMPENSATING and idx > state.idx and row.status == COMPLETED:
@@ -90,10 +90,8 @@ def _row_breaches(config: Config, state: State) -> Iterator[str]:  # noqa: C901 
         tries = config.max_attempts + row.orders + lost_tries
         if row.attempts > tries + min(row.recoveries, config.max_recoveries):
             yield f"row {idx} has {row.attempts} attempts and {row.recoveries} recoveries"
-        # A step of one attempt is never tried again after a failure. Where RETRY allows more, a worker that died between
-        # claim and begin may grant one more: the row does not tell which of its doubts were deaths.
-        if row.retried >= tries + (config.max_attempts > 1) * max(row.recoveries - 1, 0):
-            yield f"row {idx} was tried again {row.retried} times after a failure"
+        if row.failed_attempts >= tries:
+            yield f"row {idx} was tried again {row.failed_attempts} times after a failure"
         if row.in_doubt > row.attempts or row.in_doubt > state.entered[idx].bit_count() + row.recoveries:
             yield f"row {idx} has {row.in_doubt} doubts, nobody died in it and it was not entered"
         if row.fence > state.fence:

@@ -136,7 +136,9 @@ def retry(config: Config, state: State, fence: int, row: Row, move: tuple[object
     if row.status != RUNNING:
         return None
     doubts = row.in_doubt + bool(move[1])
-    row = row._replace(status=PENDING, in_doubt=doubts, live=False, fence=fence, retried=row.retried + 1)
+    row = row._replace(
+        status=PENDING, in_doubt=doubts, live=False, fence=fence, failed_attempts=row.failed_attempts + 1
+    )
     return state._replace(rows=put(state.rows, state.idx, row))
 
 
@@ -146,7 +148,7 @@ def compensated(config: Config, state: State, fence: int, row: Row, move: tuple[
     tries = row.undo_attempts + bool(move[2])
     row = row._replace(status=str(move[1]), undo_attempts=tries, live=False, fence=fence)
     if row.status == NOT_UNDONE and config.halts:
-        return state._replace(rows=put(state.rows, state.idx, row), waiting="operator", open=0)
+        return state._replace(rows=put(state.rows, state.idx, row), waiting=state.waiting or "operator", open=0)
     return turned(state, row, undo_below(state.rows, state.idx), fence=fence, live=True)
 
 

@@ -42,7 +42,9 @@ def orders(config: Config, state: State) -> Iterator[tuple[str, State]]:
 
 def _orders(config: Config, state: State) -> Iterator[tuple[str, State]]:
     if state.waiting == "hold":
-        yield "release", _rung(state._replace(waiting="", held_at=-1))
+        released = state._replace(waiting="", held_at=-1)
+        has_halted = state.idx < len(state.rows) and state.rows[state.idx].status == NOT_UNDONE
+        yield "release", released._replace(waiting="operator") if has_halted else _rung(released)
     elif state.left[HOLDS] and state.status not in TERMINAL and state.waiting in ("", "quarantine"):
         held_at = state.idx if state.status == COMPENSATING else -1
         yield "hold", _spend(state._replace(waiting="hold", held_at=held_at), HOLDS)
@@ -111,7 +113,8 @@ def _reopened(config: Config, state: State, *, undo: bool) -> State:
         own = row._replace(status=FAILED if row.attempts else row.status, live=False)
         return state._replace(status=ROLLED_BACK, rows=put(rows, state.idx, own), bells=0)
     begin_again = undo or config.in_doubt is not InDoubt.PROBE or not row.in_doubt
-    again = row._replace(status=PENDING if begin_again else RUNNING, live=False, orders=row.orders + 1)
+    status = PENDING if begin_again else RUNNING
+    again = row._replace(status=status, failed_attempts=0, live=False, orders=row.orders + 1)
     return state._replace(status=RUNNING, rows=put(rows, state.idx, again))
 
 

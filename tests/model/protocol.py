@@ -85,6 +85,7 @@ class Row(NamedTuple):
 
     status: str
     attempts: int = 0
+    failed_attempts: int = 0
     in_doubt: int = 0
     recoveries: int = 0
     undo_attempts: int = 0
@@ -93,7 +94,6 @@ class Row(NamedTuple):
     live: bool = False
     quarantined: bool = False
     fence: int = 0
-    retried: int = 0  # a ghost: failed attempts after which the step was tried again
     orders: int = 0  # a ghost: how often an operator let it be begun again
     is_declared: bool = False  # a ghost: an operator skipped it
 
@@ -206,6 +206,7 @@ def _row(row: Row, fence: int) -> walk.Row:
     return walk.Row(
         status=StepStatus(row.status),
         attempts=row.attempts,
+        failed_attempts=row.failed_attempts,
         in_doubt=row.in_doubt,
         recoveries=row.recoveries,
         compensation_attempts=row.undo_attempts,

@@ -130,6 +130,7 @@ class Unspeakable:
         ({"queue": "a\x00b"}, "queue of definition 'bad' must be 1 to 200 printable characters"),
         ({"queue": "\ud800"}, "queue of definition 'bad' must be 1 to 200 printable characters"),
         ({"queue": object()}, "queue of definition 'bad' must be 1 to 200 printable characters"),
+        ({"queue": "my sagas"}, "queue of definition 'bad' must be a queue's name without blanks"),
         ({"actor": "a" * 201}, "actor of definition 'bad' must be 1 to 200 printable characters"),
         ({"on_compensation_failure": "shrug"}, "on_compensation_failure of definition 'bad' must be one of continue"),
         ({"recovery_policy": Unspeakable()}, "recovery_policy of definition 'bad' must be one of restart"),

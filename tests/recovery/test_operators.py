@@ -301,6 +301,32 @@ def test_a_hold_during_an_undo_stops_below_it(engine):
     assert engine.run(run.id).status is RunStatus.ROLLED_BACK
 
 
+def test_a_hold_outlives_an_undo_that_halts_and_its_release_leaves_the_saga_to_the_operator(engine, rung):
+    def holds_and_fails(state):
+        engine.hold(state.saga_id, **WHY)
+        raise OSError("refund service is down")
+
+    steps.UndoCalls.hook = holds_and_fails
+    run = halted(engine, "Works", "UndoCalls")
+    assert run.waiting_for == "hold", timeline(engine, run.id)
+    told = engine.explain(run.id)
+    assert "Its undo failed for good" in told.text
+    assert "release ID".replace("ID", run.id) in " ".join(told.commands)
+    assert engine.audit() == []
+    for move in (engine.skip, engine.retry):
+        with pytest.raises(MoveRefused, match="hold"):
+            move(run.id, **WHY)
+    rung.clear()
+    released = engine.release(run.id, **WHY)
+    assert (released.waiting_for, released.wake_at) == ("operator", None)
+    assert rung == []
+    assert "compensation_failed" in statuses(engine, run)
+    assert engine.audit() == []
+    engine.skip(run.id, **WHY)
+    assert engine.run(run.id).status is RunStatus.ROLLED_BACK
+    assert [effect for effect in steps.EFFECTS if effect.startswith("undo")] == ["undo 0 completed last=0"]
+
+
 def test_a_cancel_of_a_saga_on_hold_acts_when_it_is_released(engine):
     run = engine.start("t", [S + "Works", S + "Works"])
     hold = claimed(engine, run.id)

@@ -60,6 +60,14 @@ class RaisesThenDeclines(Works):
         raise StepFailed("declined now")
 
 
+class RaisesInBothTries(Raises):
+    RETRY = RetryPolicy(max_attempts=2, base=0.001)
+
+
+class RaisesInBothTransactions(RaisesInBothTries):
+    TRANSACTIONAL = True
+
+
 class RetriesLater(Works):
     RETRY = RetryPolicy(max_attempts=2, base=60, jitter=False)
 
@@ -234,8 +242,9 @@ class UndoFailsUntilRepaired(Works):
 
 
 class UndoCalls(Works):
-    """Calls back into the test in the middle of its undo."""
+    """Calls back into the test in the middle of its undo, which fails for good where that raises."""
 
+    COMPENSATE_RETRY = RetryPolicy(max_attempts=1)
     hook = None
 
     def compensate(self, state):

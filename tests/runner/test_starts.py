@@ -224,8 +224,9 @@ def test_lists_are_filtered_ordered_and_paged_and_unknown_words_refused(engine):
     assert [r.key for r in engine.list(status=["pending", "completed"], limit=2, offset=1)] == ["4", "3"]
     with pytest.raises(InvalidInput, match="status must be one of"):
         engine.list(status="done")
-    with pytest.raises(InvalidInput, match="limit"):
-        engine.list(limit=0)
+    for page in ({"limit": 0}, {"limit": 1001}, {"limit": "5"}, {"offset": -1}, {"offset": 2**63}, {"offset": True}):
+        with pytest.raises(InvalidInput, match=f"{next(iter(page))} must be a whole number"):
+            engine.list(**page)
     with pytest.raises(SagaNotFound):
         engine.list_step_results("00000000-0000-0000-0000-000000000000")
 

@@ -51,7 +51,7 @@ ledger AS (
       ELSE l.started_at END,
     fence = excluded.fence
   RETURNING
-    l.status, l.attempts, l.in_doubt, l.recoveries, l.compensation_attempts, l.compensation_recoveries, l.completed_at,
+    l.status, l.attempts, l.failed_attempts, l.in_doubt, l.recoveries, l.compensation_attempts, l.compensation_recoveries, l.completed_at,
     l.fence, l.deadline_at, l.checkpoint, l.quarantine_until
 ),
 episode AS (
@@ -76,7 +76,7 @@ journal AS (
 SELECT
   run.fence, run.status, run.current_step_idx AS idx, run.cancel_requested, run.deadline_passed, run.max_recoveries,
   false AS on_hold, true AS is_open,
-  ledger.status AS row_status, ledger.attempts, ledger.in_doubt, ledger.recoveries, ledger.compensation_attempts,
+  ledger.status AS row_status, ledger.attempts, ledger.failed_attempts, ledger.in_doubt, ledger.recoveries, ledger.compensation_attempts,
   ledger.compensation_recoveries, ledger.completed_at IS NOT NULL AS has_completed, ledger.fence AS row_fence,
   ledger.deadline_at, ledger.checkpoint,
   coalesce(greatest(extract(epoch FROM ledger.quarantine_until - statement_timestamp()), 0), 0)::float8 AS quarantine

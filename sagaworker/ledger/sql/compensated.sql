@@ -1,6 +1,6 @@
 -- move: compensating -> compensating; compensating -> rolled_back; compensating -> failed
 -- The undo of the current row ended for good: compensated, skipped, or compensation_failed (then the walk goes on, or
--- stops and waits for an operator when the saga says halt).
+-- stops and waits for an operator when the saga says halt; one that is on hold does so when it is released).
 WITH found AS (
   SELECT
     r.id,
@@ -44,8 +44,8 @@ run AS (
         THEN coalesce(r.error, '{}') || jsonb_build_object('not_undone', found.not_undone)
       ELSE r.error END,
     waiting_for = CASE
-      WHEN found.halts THEN 'operator'
-      WHEN found.undo_idx IS NOT NULL THEN r.waiting_for END,
+      WHEN found.halts AND r.waiting_for IS NULL THEN 'operator'
+      WHEN found.halts OR found.undo_idx IS NOT NULL THEN r.waiting_for END,
     completed_at = CASE WHEN NOT found.halts AND found.undo_idx IS NULL THEN statement_timestamp() END,
     context = CASE
       WHEN NOT found.halts AND found.undo_idx IS NULL THEN (

@@ -8,7 +8,7 @@ SELECT
     FROM episodes AS e
     WHERE e.saga_id = %(saga_id)s AND e.fence = %(fence)s AND e.owner = %(owner)s AND e.ended_at IS NULL
   ) AS is_open,
-  l.status AS row_status, l.attempts, l.in_doubt, l.recoveries, l.compensation_attempts, l.compensation_recoveries,
+  l.status AS row_status, l.attempts, l.failed_attempts, l.in_doubt, l.recoveries, l.compensation_attempts, l.compensation_recoveries,
   l.completed_at IS NOT NULL AS has_completed, l.fence AS row_fence, l.deadline_at, l.checkpoint,
   coalesce(greatest(extract(epoch FROM l.quarantine_until - statement_timestamp()), 0), 0)::float8 AS quarantine
 FROM saga_runs AS r

@@ -71,6 +71,7 @@ ledger AS (
       WHEN run.goes_on THEN 'running'
       WHEN l.status = 'pending' AND l.attempts > 0 THEN 'failed'
       ELSE l.status END,
+    failed_attempts = CASE WHEN run.goes_on THEN 0 ELSE l.failed_attempts END,
     compensation_attempts = CASE WHEN l.status = 'compensation_failed' THEN 0 ELSE l.compensation_attempts END,
     compensation_recoveries = CASE WHEN l.status = 'compensation_failed' THEN 0 ELSE l.compensation_recoveries END,
     deadline_at = NULL

@@ -1,4 +1,4 @@
--- invariant 11: compensation_failed => the run failed, or still undoes the rows below, or halted for an operator
+-- invariant 11: compensation_failed => the run failed, or still undoes the rows below, or halted for an operator, perhaps on hold
 SELECT
   r.id AS saga_id,
   concat(
@@ -13,6 +13,6 @@ WHERE
     r.status = 'compensating'
     AND (
       r.current_step_idx < l.step_idx
-      OR (r.current_step_idx = l.step_idx AND r.waiting_for IS NOT DISTINCT FROM 'operator')
+      OR (r.current_step_idx = l.step_idx AND coalesce(r.waiting_for IN ('operator', 'hold'), false))
     )
   )
