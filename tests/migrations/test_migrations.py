@@ -67,6 +67,19 @@ def _differs(_context, _inspected, _declared, inspected_type, declared_type):
     return inspected_type.compile(dialect) != declared_type.compile(dialect)
 
 
+def test_failures_on_record_are_counted_when_their_column_comes(empty_database_url):
+    migrate(empty_database_url)
+    settings = Settings.from_env({}, database_url=empty_database_url, step_packages=("tests.runner",))
+    with Engine(settings) as engine:
+        later, done = (engine.start("t", ["tests.runner.steps:" + name]) for name in ("RetriesLater", "Works"))
+        assert [engine.run(run.id).waiting_for for run in (later, done)] == ["retry", None]
+    migrate(empty_database_url, "0003")
+    migrate(empty_database_url)
+    with Engine(settings) as engine:
+        assert [engine.list_step_results(run.id)[0].failed_attempts for run in (later, done)] == [1, 0]
+        assert engine.audit() == []
+
+
 def test_two_that_migrate_at_once_take_turns(database, empty_database_url):
     answers = []
     threads = [threading.Thread(target=lambda: answers.append(migrate(empty_database_url))) for _ in range(4)]
