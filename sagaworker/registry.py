@@ -2,47 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import dataclasses
 import difflib
 import importlib
 import importlib.util
-import inspect
 import pkgutil
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
-from enum import StrEnum
 from types import ModuleType
-from typing import Any, TypeVar, cast
 
-from sagaworker.domain.retry import ONCE, UNDO_DEFAULT, RetryPolicy
-from sagaworker.domain.state import SagaState
 from sagaworker.domain.steplist import STEP_NAME, short_name
-from sagaworker.domain.values import Json
-from sagaworker.domain.walk import CompensateWhen, InDoubt, StepPolicy
-from sagaworker.errors import InvalidInput, UnknownStep
+from sagaworker.errors import UnknownStep
 from sagaworker.settings import Settings
-
-Member = TypeVar("Member", bound=StrEnum)
-MAX_NAME = 200
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One step as the runner uses it. `execute` and `compensate` are plain functions, whatever they were written as."""
-
-    path: str
-    policy: StepPolicy
-    timeout: timedelta
-    execute: Callable[[SagaState], object]
-    compensate: Callable[[SagaState], object] | None
-    probe: Callable[[SagaState], object] | None
-    inputs_type: type | None
-
-    @property
-    def name(self) -> str:
-        return self.policy.name
+from sagaworker.step import Step, step_of
 
 
 class Registry:
@@ -62,16 +31,6 @@ class Registry:
         if path not in self._steps:
             self._steps[path] = self._load(path)
         return self._steps[path]
-
-    def check_inputs(self, steps: Sequence[Step], inputs: Mapping[str, Json]) -> None:
-        """Validate a saga's inputs by the `Inputs` type of each step that declares one.
-
-        Raises:
-            InvalidInput: with the step and what its type says.
-        """
-        for step in steps:
-            if step.inputs_type is not None:
-                _validate(step.inputs_type, inputs, step.path)
 
     def steps_of(self, module_name: str) -> list[str]:
         """Names of the steps in a module: its own where it has `execute`, then `module:Name` of what it defines itself.
@@ -132,7 +91,8 @@ class Registry:
             )
         module = self._import(module_name, path)
         try:
-            return _step(self._member(module, attribute, path) if attribute else module, path, self._settings)
+            owner = self._member(module, attribute, path) if attribute else module
+            return step_of(owner, path, timeout=self._settings.step_timeout)
         except UnknownStep:
             raise
         except Exception as exc:
@@ -203,98 +163,3 @@ def _instance(owner: type, path: str) -> object:
         return owner()
     except (Exception, SystemExit) as exc:
         raise UnknownStep(f"step {path!r} must be a class without arguments, got {_told(exc)}") from exc
-
-
-def _step(owner: object, path: str, settings: Settings) -> Step:
-    execute = getattr(owner, "execute", None)
-    if not callable(execute):
-        raise UnknownStep(f"step {path!r} must have a function execute(state), got none", "see docs/writing-steps.md")
-    compensate = getattr(owner, "compensate", None)
-    if compensate is not None and not callable(compensate):
-        raise UnknownStep(f"compensate of step {path!r} must be a function, got a {type(compensate).__name__}")
-    timeout = _member(owner, path, "TIMEOUT", (int, float), settings.step_timeout.total_seconds())
-    if isinstance(timeout, bool) or not 0 < timeout <= 86_400 * 30:
-        raise UnknownStep(f"TIMEOUT of step {path!r} must be a number of seconds above 0, got {timeout!r}")
-    name = _member(owner, path, "NAME", (str,), short_name(path))
-    in_doubt = _choice(owner, path, "IN_DOUBT", InDoubt, InDoubt.RETRY)
-    if not 1 <= len(name) <= MAX_NAME or not name.isprintable():
-        raise UnknownStep(f"NAME of step {path!r} must be 1 to {MAX_NAME} printable characters, got {name[:80]!a}")
-    return Step(
-        path=path,
-        policy=StepPolicy(
-            name=name,
-            in_doubt=in_doubt,
-            compensate_when=_choice(owner, path, "COMPENSATE_WHEN", CompensateWhen, CompensateWhen.ALWAYS),
-            transactional=_member(owner, path, "TRANSACTIONAL", (bool,), default=False),
-            tombstone=_member(owner, path, "TOMBSTONE", (bool,), default=False),
-            retry=_member(owner, path, "RETRY", (RetryPolicy,), ONCE),
-            undo_retry=_member(owner, path, "COMPENSATE_RETRY", (RetryPolicy,), UNDO_DEFAULT),
-        ),
-        timeout=timedelta(seconds=timeout),
-        execute=_synchronous(execute),
-        compensate=None if compensate is None else _synchronous(compensate),
-        probe=_probe(owner, path, in_doubt),
-        inputs_type=_member(owner, path, "Inputs", (type,), None),
-    )
-
-
-def _probe(owner: object, path: str, in_doubt: InDoubt) -> Callable[[SagaState], object] | None:
-    """A probe is called where IN_DOUBT says so and nowhere else, so a step that says so must have one."""
-    probe = getattr(owner, "probe", None)
-    if probe is not None and not callable(probe):
-        raise UnknownStep(f"probe of step {path!r} must be a function, got a {type(probe).__name__}")
-    if in_doubt is not InDoubt.PROBE:
-        return None
-    if probe is None:
-        raise UnknownStep(
-            f"step {path!r} must have a function probe(state) because IN_DOUBT is 'probe', got none",
-            "see docs/writing-steps.md",
-        )
-    return _synchronous(probe)
-
-
-def _member(owner: object, path: str, name: str, kinds: tuple[type, ...], default: Any) -> Any:
-    value = getattr(owner, name, default)
-    if value is not default and not isinstance(value, kinds):
-        wanted = " or ".join(kind.__name__ for kind in kinds)
-        raise UnknownStep(f"{name} of step {path!r} must be a {wanted}, got {value!r}")
-    return value
-
-
-def _choice(owner: object, path: str, name: str, choices: type[Member], default: Member) -> Member:
-    value = getattr(owner, name, default)
-    try:
-        return choices(value)
-    except ValueError:
-        legal = ", ".join(repr(str(choice)) for choice in choices)
-        raise UnknownStep(f"{name} of step {path!r} must be one of {legal}, got {value!r}") from None
-
-
-def _synchronous(function: Callable[[SagaState], object]) -> Callable[[SagaState], object]:
-    """An async member runs in an event loop of its own: a reused loop is unsafe after an asynchronous exception."""
-    is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004 - an object whose __call__ is async
-    )
-    if not is_async:
-        return function
-
-    def run(state: SagaState) -> object:
-        with asyncio.Runner() as runner:
-            return runner.run(cast("Coroutine[object, object, object]", function(state)))
-
-    return run
-
-
-def _validate(inputs_type: type, inputs: Mapping[str, Json], path: str) -> None:
-    try:
-        if hasattr(inputs_type, "model_validate"):
-            inputs_type.model_validate(dict(inputs))
-        elif dataclasses.is_dataclass(inputs_type):
-            names = {field.name for field in dataclasses.fields(inputs_type) if field.init}
-            inputs_type(**{name: value for name, value in inputs.items() if name in names})
-        else:
-            raise UnknownStep(f"Inputs of step {path!r} must be a dataclass or a pydantic model, got {inputs_type!r}")
-    except (TypeError, ValueError) as exc:
-        if isinstance(exc, UnknownStep):
-            raise
-        raise InvalidInput(f"inputs must suit step {path!r}, got {type(exc).__name__}: {exc}") from exc

@@ -28,6 +28,7 @@ from sagaworker.errors import InvalidInput
 from sagaworker.ledger.moves import NewRun
 from sagaworker.registry import Registry
 from sagaworker.settings import Settings
+from sagaworker.step import check_inputs
 
 OPTIONS = (
     "actor_id",
@@ -82,7 +83,8 @@ class Requests:
         entries = steplist.parse(steps, most=self._settings.max_steps)
         loaded = [self._registry.step(entry.step) for entry in entries]
         checked = self._inputs(inputs)
-        self._registry.check_inputs(loaded, checked)
+        for step in loaded:
+            check_inputs(step, checked)
         actor_id = _text(given.get("actor_id"), "actor_id", MAX_NAME)
         return NewRun(
             id=str(uuid_utils.compat.uuid7()),

@@ -19,10 +19,10 @@ from sagaworker.failpoints import Failpoints
 from sagaworker.ledger.hold import Following, Hold
 from sagaworker.ledger.lease import Lease
 from sagaworker.ledger.stepping import StepTransaction
-from sagaworker.registry import Step
 from sagaworker.runner.place import Deadline, Ended, Place
 from sagaworker.runner.plan import Plan
 from sagaworker.settings import Settings
+from sagaworker.step import Step
 
 PARK_FROM = 5.0  # seconds: a shorter wait for a retry is slept in place, a longer one frees the worker
 

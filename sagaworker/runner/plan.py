@@ -9,7 +9,8 @@ from datetime import timedelta
 from sagaworker.domain.records import Doorbell, SagaRun
 from sagaworker.domain.steplist import StepEntry, thawed
 from sagaworker.errors import UnknownStep
-from sagaworker.registry import Registry, Step
+from sagaworker.registry import Registry
+from sagaworker.step import Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from importlib.resources import files
 
 import pytest
 
-from sagaworker import registry
+from sagaworker import step
 from sagaworker.celery import naming
 from sagaworker.domain.state import SagaState
 from sagaworker.domain.status import MOVES
@@ -96,11 +96,11 @@ def test_the_settings_of_a_page_are_those_of_the_code(page):
     assert said == {PREFIX + one.name.upper(): shown(one.default) for one in fields(Settings)}
 
 
-def test_the_members_of_writing_steps_are_those_the_registry_reads():
-    source = (ROOT / "sagaworker" / "registry.py").read_text("utf-8")
+def test_the_members_of_writing_steps_are_those_the_code_reads():
+    source = (ROOT / "sagaworker" / "step.py").read_text("utf-8")
     read = set(re.findall(r'_(?:member|choice)\(owner, path, "(\w+)"', source))
     assert {name.strip("`") for name, *_ in rows(WRITING_STEPS, "member")} == read
-    assert registry.__file__ == str(ROOT / "sagaworker" / "registry.py")
+    assert step.__file__ == str(ROOT / "sagaworker" / "step.py")
 
 
 def test_what_writing_steps_says_a_step_sees_is_what_a_state_has():

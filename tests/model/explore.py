@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sagaworker.runner.transaction import LOST_TRIES
 from tests.model.protocol import (
     COMPENSATED,
     COMPENSATING,
@@ -22,6 +21,7 @@ from tests.model.protocol import (
     State,
     Worker,
     initial,
+    tries_of,
 )
 from tests.model.world import successors
 
@@ -86,8 +86,7 @@ def _row_breaches(config: Config, state: State) -> Iterator[str]:  # noqa: C901 
             yield f"the saga is {state.status} at {state.idx} and row {idx} is {row.status}"
         if state.status == COMPENSATING and idx > state.idx and row.status == COMPLETED:
             yield f"row {idx} is completed above the one that is being undone"
-        lost_tries = LOST_TRIES * config.transactional
-        tries = config.max_attempts + row.orders + lost_tries
+        tries = tries_of(config) + row.orders
         if row.attempts > tries + min(row.recoveries, config.max_recoveries):
             yield f"row {idx} has {row.attempts} attempts and {row.recoveries} recoveries"
         if row.failed_attempts >= tries:

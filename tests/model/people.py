@@ -26,6 +26,7 @@ from tests.model.protocol import (
     Row,
     State,
     put,
+    tries_of,
 )
 
 
@@ -114,7 +115,7 @@ def _reopened(config: Config, state: State, *, undo: bool) -> State:
         return state._replace(status=ROLLED_BACK, rows=put(rows, state.idx, own), bells=0)
     begin_again = undo or config.in_doubt is not InDoubt.PROBE or not row.in_doubt
     status = PENDING if begin_again else RUNNING
-    again = row._replace(status=status, failed_attempts=0, live=False, orders=row.orders + 1)
+    again = row._replace(status=status, failed_attempts=0, live=False, orders=row.orders + tries_of(config))
     return state._replace(status=RUNNING, rows=put(rows, state.idx, again))
 
 

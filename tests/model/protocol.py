@@ -94,7 +94,7 @@ class Row(NamedTuple):
     live: bool = False
     quarantined: bool = False
     fence: int = 0
-    orders: int = 0  # a ghost: how often an operator let it be begun again
+    orders: int = 0  # a ghost: how many tries operators gave it, one at a time or all of them again
     is_declared: bool = False  # a ghost: an operator skipped it
 
 
@@ -187,6 +187,11 @@ def put(items, at, item):
 
 
 # -- decisions: the code's own ------------------------------------------------------------------------------------------
+
+
+def tries_of(config: Config) -> int:
+    """Attempts that may fail. A transaction that was not committed by no fault of its step has more."""
+    return config.max_attempts + LOST_TRIES * config.transactional
 
 
 @cache
