@@ -69,8 +69,8 @@ class OperatorMoves:
 
         A failed undo has all its tries again; in a failed saga every failed undo has, the highest first. A step in
         doubt is begun again under the same idempotency key, and stays in doubt; one that declares a probe is asked
-        again instead. A saga that ended `failed` as an orphan goes on from its step, or is undone with `undo`;
-        where nothing is to be undone it is `rolled_back` at once.
+        again instead. A saga that ended `failed` as an orphan goes on from its step, which has all its tries
+        again, or is undone with `undo`; where nothing is to be undone it is `rolled_back` at once.
         """
         order = _order(saga_id, reason, who, seq)
         timeline = self.timeline(saga_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import inspect
 import pkgutil
 from types import ModuleType
 
@@ -33,21 +34,41 @@ class Registry:
         return self._steps[path]
 
     def steps_of(self, module_name: str) -> list[str]:
-        """Names of the steps in a module: its own where it has `execute`, then `module:Name` of what it defines itself.
+        """Names of the steps in a module: its own where it is one, then `module:Name` of its classes and objects.
 
         Raises:
             UnknownStep: not in an allowed package, or not importable.
         """
-        module = self.module(module_name)
-        own = [module_name] if hasattr(module, "execute") else []
-        members = (
-            name
-            for name, value in vars(module).items()
-            if not name.startswith("_")
-            and hasattr(value, "execute")
-            and (value if isinstance(value, type) else type(value)).__module__ == module_name
-        )
-        return own + [f"{module_name}:{name}" for name in members]
+        members = vars(self.module(module_name))
+        # One that has an undo and no execute was meant to be a step: whoever asks for it is told what is missing.
+        own = [module_name] if {"execute", "compensate", "probe"} & members.keys() else []
+        return own + [
+            f"{module_name}:{name}"
+            for name, value in members.items()
+            if not name.startswith("_") and self._is_meant_as_step(value, module_name)
+        ]
+
+    def _is_meant_as_step(self, value: object, module_name: str) -> bool:
+        """Whether it is a class of this module, or an object of an allowed package, that could be used as a step.
+
+        Asks the type first: what a module imported may be a proxy that raises whatever it is asked.
+        """
+        kind = type(value)
+        if not issubclass(kind, type):
+            return self._is_allowed(f"{kind.__module__}.") and hasattr(kind, "execute")
+        assert isinstance(value, type)
+        if value.__module__ != module_name or not hasattr(value, "execute"):
+            return False
+        if inspect.isabstract(value) or getattr(value, "_is_protocol", False):
+            return False
+        try:
+            inspect.signature(value).bind()
+        except (TypeError, ValueError):
+            return False  # it wants arguments: a helper
+        return True
+
+    def _is_allowed(self, dotted: str) -> bool:
+        return any(dotted.startswith(package + ".") for package in self._settings.step_packages)
 
     def known(self) -> list[str]:
         """Dotted names of all modules in the allowed packages that could be steps, sorted. Imports only packages."""
@@ -69,11 +90,9 @@ class Registry:
         Raises:
             UnknownStep: not in an allowed package, or not importable.
         """
-        packages = self._settings.step_packages
-        if not any(name == package or name.startswith(package + ".") for package in packages):
-            raise UnknownStep(
-                f"module {name[:200]!a} must be in an allowed package ({', '.join(packages)}), got another"
-            )
+        if not self._is_allowed(f"{name}."):
+            packages = ", ".join(self._settings.step_packages)
+            raise UnknownStep(f"module {name[:200]!a} must be in an allowed package ({packages}), got another")
         return self._import(name, name)
 
     def _load(self, path: str) -> Step:
@@ -112,7 +131,7 @@ class Registry:
             return owner
         # What a module of steps happens to import, psycopg's Connection or subprocess, was never allowed.
         packages = self._settings.step_packages
-        if isinstance(owner, ModuleType) or not any(f"{owner.__module__}.".startswith(p + ".") for p in packages):
+        if isinstance(owner, ModuleType) or not self._is_allowed(f"{owner.__module__}."):
             raise UnknownStep(
                 f"step {path!r} must be a class or object that is defined in an allowed package"
                 f" ({', '.join(packages)}), got an imported {type(owner).__name__}"

@@ -18,6 +18,8 @@ from sagaworker.domain.state import ProbeAnswer
 from sagaworker.domain.status import ErrorClass, RunStatus, StepStatus
 from sagaworker.domain.values import Json
 
+LOST_TRIES = 3  # attempts of a transaction that was lost by no fault of its step, besides those that RETRY allows
+
 
 class InDoubt(StrEnum):
     """What to do with a step whose worker died inside it (a step's IN_DOUBT)."""
@@ -109,11 +111,15 @@ class Advanced:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """The attempt (or the undo) failed and is tried again after `delay` seconds; `doubted`: it may have happened."""
+    """The attempt (or the undo) failed and is tried again after `delay` seconds.
+
+    `doubted`: it may have happened. `counts`: it was one of the tries that RETRY allows.
+    """
 
     delay: float
     error: Mapping[str, Json]
     doubted: bool
+    counts: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +233,8 @@ def _doubted(policy: StepPolicy) -> NextMove:
 
 def _backward(position: Position, policy: StepPolicy) -> NextMove:
     row = position.row
+    if row.status is StepStatus.COMPENSATION_FAILED:
+        return AskOperator()  # it has halted here; a process of an older version forgot to wait
     if row.status is not StepStatus.COMPENSATING:
         raise AssertionError(f"the current row of a compensating saga is compensating, got {row.status}")
     if not row.has_completed and policy.compensate_when is CompensateWhen.COMPLETED:
@@ -269,6 +277,17 @@ def after_execute(row: Row, outcome: Failed, policy: StepPolicy, *, draw: float)
         doubted=not outcome.definite,
         error=outcome.error,
     )
+
+
+def after_lost(row: Row, outcome: Failed, policy: StepPolicy, *, draw: float) -> Retry | Fail:
+    """Decide what a transaction comes to that was not committed by no fault of its step, which wrote nothing.
+
+    It uses up no try of RETRY; but after `LOST_TRIES` it is a failure like any other.
+    """
+    lost = row.attempts - 1 - row.failed_attempts - row.recoveries
+    if lost < LOST_TRIES:
+        return Retry(delay=policy.retry.delay(max(lost, 0) + 1, draw), error=outcome.error, doubted=False, counts=False)
+    return after_execute(row, outcome, policy, draw=draw)
 
 
 @dataclass(frozen=True, slots=True)

@@ -231,6 +231,7 @@ class Hold:
                 "park_for": delay if park else None,
                 "undo_timeout": undo_timeout + delay,
                 "doubted": retry.doubted,
+                "counts": retry.counts,
                 "error": _json(retry.error),
             },
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Protocol
 
 from sagaworker.domain import walk
 from sagaworker.domain.state import SagaState
@@ -22,12 +23,20 @@ def execute(holder: Holder) -> None:
     if isinstance(result, SagaState):
         holder.advance(result)
     else:
-        record_failure(holder, result, step.policy)
+        record_failure(holder, result, walk.after_execute)
 
 
-def record_failure(holder: Holder, failed: walk.Failed, policy: walk.StepPolicy) -> None:
+class Decide(Protocol):
+    """What a failed attempt comes to: `walk.after_execute` or `walk.after_lost`."""
+
+    def __call__(
+        self, row: walk.Row, outcome: walk.Failed, policy: walk.StepPolicy, *, draw: float
+    ) -> walk.Retry | walk.Fail: ...
+
+
+def record_failure(holder: Holder, failed: walk.Failed, decide: Decide) -> None:
     """Retry what may be tried again, else turn to undoing."""
-    decided = walk.after_execute(holder.hold.position.row, failed, policy, draw=random.random())  # noqa: S311 - jitter
+    decided = decide(holder.hold.position.row, failed, holder.step.policy, draw=random.random())  # noqa: S311 - jitter
     if isinstance(decided, walk.Retry):
         holder.retry(decided)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from sagaworker.domain import walk
 from sagaworker.domain.state import SagaState
 from sagaworker.domain.status import RunStatus
 from sagaworker.errors import InvalidInput
@@ -14,12 +15,11 @@ from sagaworker.runner.execute import POINTS, record_failure
 from sagaworker.runner.holder import Holder
 
 ENDED = "a TRANSACTIONAL step must leave its transaction open, got one that it ended by a statement"
-LOST_TRIES = 3  # further attempts of a transaction that was lost by no fault of its step
 
 
 def execute_in_transaction(holder: Holder, ledger: Ledger) -> None:
     """Enter the attempt that is on record; what it wrote and that it completed are one commit."""
-    step, policy = holder.step, holder.step.policy
+    step, policy, decide = holder.step, holder.step.policy, walk.after_execute
     holder.announce(RunStatus.RUNNING)
     try:
         with ledger.step_transaction(step.timeout) as transaction:
@@ -34,9 +34,8 @@ def execute_in_transaction(holder: Holder, ledger: Ledger) -> None:
     except TransactionEnded:
         failed = refusal(InvalidInput(ENDED, "return the state to commit"), policy.retry, definite=False)
     except TransactionLost as lost:
-        failed = replace(refusal(lost, policy.retry, definite=True), retryable=True)
-        more = replace(policy.retry, max_attempts=policy.retry.max_attempts + LOST_TRIES)
-        policy = replace(policy, retry=more)
+        failed = refusal(lost, policy.retry, definite=True)
+        decide = walk.after_lost
     # What was added for an advance that did not happen is taken out again.
     holder.refold()
-    record_failure(holder, failed, policy)
+    record_failure(holder, failed, decide)

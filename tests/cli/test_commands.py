@@ -234,25 +234,68 @@ def test_steps_tells_what_is_known_without_a_ledger(nowhere: Commands) -> None:
     assert "SAGAWORKER_STEP_PACKAGES" in none.stderr
 
 
-def test_steps_shows_class_steps_and_no_helper(
+HELPERS = """
+import abc
+from typing import Protocol
+
+class Proxy:  # as of an application's context, outside one
+    def __getattr__(self, name):
+        raise RuntimeError("working outside of a context")
+
+class Shape(Protocol):
+    def execute(self, state): ...
+
+class Base(abc.ABC):
+    @abc.abstractmethod
+    def execute(self, state): ...
+
+class Database:
+    def __init__(self, dsn): self.dsn = dsn
+    def execute(self, sql): ...
+
+class Http:
+    def __init__(self, url): self.url = url
+    def execute(self, state): return state
+"""
+MONEY = '''
+from decimal import Context
+from class_steps_for_cli.helpers import Base, Http, Proxy, Shape
+
+class Charge(Base):
+    """Take the money. With care."""
+    TIMEOUT = 7
+    def execute(self, state): return state
+
+class Amount:
+    pass
+
+current = Proxy()
+refund = Http("https://pay.example")
+rounding = Context()
+'''
+
+
+def test_steps_shows_class_steps_and_objects_and_no_helper(
     nowhere: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = tmp_path / "class_steps_for_cli"
     package.mkdir()
-    (package / "__init__.py").write_text("")
-    (package / "helpers.py").write_text(
-        "def connect(): ...\n\nclass Base:\n    def execute(self, state): return state\n"
-    )
-    (package / "money.py").write_text(
-        "from class_steps_for_cli.helpers import Base, connect\n\n"
-        "class Charge(Base):\n    'Take the money. With care.'\n    TIMEOUT = 7\n\n"
-        "class Amount:\n    pass\n"
-    )
-    (package / "plain.py").write_text("def connect(): ...\n")
+    for name, text in {
+        "__init__": "",
+        "helpers": HELPERS,
+        "money": MONEY,
+        "plain": "def connect(): ...",
+        "misspelled": "def excute(state): ...\ndef compensate(state): ...",
+    }.items():
+        (package / f"{name}.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     found = json.loads(nowhere("steps", "--json", SAGAWORKER_STEP_PACKAGES=package.name).stdout)
-    assert [one["step"].removeprefix(package.name) for one in found] == [".helpers:Base", ".money:Charge"]
-    assert (found[1]["doc"], found[1]["timeout"], found[1]["problem"]) == ("Take the money.", 7.0, "")
+    named = {one["step"].removeprefix(package.name): one for one in found}
+    assert [*named] == [".misspelled", ".money:Charge", ".money:refund"]
+    charge = named[".money:Charge"]
+    assert (charge["doc"], charge["timeout"], charge["problem"]) == ("Take the money.", 7.0, "")
+    assert named[".money:refund"]["problem"] == ""
+    assert "must have a function execute(state)" in named[".misspelled"]["problem"]
 
 
 def test_steps_shows_a_broken_module_with_its_reason(

@@ -180,3 +180,21 @@ def test_deaths_neither_use_up_tries_nor_grant_any(attempts, recoveries, in_doub
     assert isinstance(walk.after_execute(row, raised, twice, draw=0.0), walk.Retry)
     failed_before = replace(row, failed_attempts=1)
     assert isinstance(walk.after_execute(failed_before, raised, twice, draw=0.0), walk.Fail)
+
+
+@pytest.mark.parametrize("failed_attempts", [0, 1])
+def test_a_transaction_that_is_lost_uses_up_no_try_and_is_not_lost_for_ever(failed_attempts):
+    policy = walk.StepPolicy(name="s", retry=RetryPolicy(max_attempts=2), transactional=True)
+    lost = walk.Failed(error={}, definite=True, retryable=True)
+    decisions = [
+        walk.after_lost(
+            Row(status=StepStatus.RUNNING, attempts=failed_attempts + n, failed_attempts=failed_attempts),
+            lost,
+            policy,
+            draw=0.0,
+        )
+        for n in range(1, 5)
+    ]
+    assert [decided for decided in decisions[:3] if not isinstance(decided, walk.Retry) or decided.counts] == []
+    assert isinstance(decisions[3], walk.Fail if failed_attempts else walk.Retry)
+    assert failed_attempts or decisions[3].counts

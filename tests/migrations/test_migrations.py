@@ -6,6 +6,7 @@ import threading
 import zipfile
 from pathlib import Path
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -17,6 +18,7 @@ from sagaworker.ledger.connection import sqlalchemy_url
 from sagaworker.ledger.migrate import head, migrate
 from sagaworker.ledger.schema import metadata
 from sagaworker.settings import Settings
+from tests.holding import claimed
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,13 +73,28 @@ def test_failures_on_record_are_counted_when_their_column_comes(empty_database_u
     migrate(empty_database_url)
     settings = Settings.from_env({}, database_url=empty_database_url, step_packages=("tests.runner",))
     with Engine(settings) as engine:
-        later, done = (engine.start("t", ["tests.runner.steps:" + name]) for name in ("RetriesLater", "Works"))
-        assert [engine.run(run.id).waiting_for for run in (later, done)] == ["retry", None]
+        waits, reopened, done = (
+            engine.start("t", [f"tests.runner.steps:{name}"], recovery_policy="fail")
+            for name in ("RetriesLater", "RetriesLater", "RaisesThenWorks")
+        )
+        assert [engine.run(run.id).waiting_for for run in (waits, reopened, done)] == ["retry", "retry", None]
+        give_up(engine, reopened)
+        engine.retry(reopened.id, reason="it was the network", who="ann")
     migrate(empty_database_url, "0003")
     migrate(empty_database_url)
     with Engine(settings) as engine:
-        assert [engine.list_step_results(run.id)[0].failed_attempts for run in (later, done)] == [1, 0]
+        rows = [engine.list_step_results(run.id)[0] for run in (waits, reopened, done)]
+        assert [(row.attempts, row.failed_attempts) for row in rows] == [(1, 1), (2, 0), (3, 0)]
         assert engine.audit() == []
+
+
+def give_up(engine, run):
+    """Its wait is over, and its worker dies in the next attempt; its policy is fail."""
+    with psycopg.connect(engine.settings.database_url, autocommit=True) as connection:
+        connection.execute("UPDATE saga_runs SET wake_at = now() WHERE id = %s", (run.id,))
+    claimed(engine, run.id).close()
+    assert engine.take_over_dead(engine.owner) == 1
+    assert engine.get(run.id).status == "failed"
 
 
 def test_two_that_migrate_at_once_take_turns(database, empty_database_url):

@@ -89,7 +89,7 @@ def _row_breaches(config: Config, state: State) -> Iterator[str]:  # noqa: C901 
         tries = tries_of(config) + row.orders
         if row.attempts > tries + min(row.recoveries, config.max_recoveries):
             yield f"row {idx} has {row.attempts} attempts and {row.recoveries} recoveries"
-        if row.failed_attempts >= tries:
+        if row.failed_attempts >= config.max_attempts:
             yield f"row {idx} was tried again {row.failed_attempts} times after a failure"
         if row.in_doubt > row.attempts or row.in_doubt > state.entered[idx].bit_count() + row.recoveries:
             yield f"row {idx} has {row.in_doubt} doubts, nobody died in it and it was not entered"

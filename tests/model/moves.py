@@ -136,9 +136,8 @@ def retry(config: Config, state: State, fence: int, row: Row, move: tuple[object
     if row.status != RUNNING:
         return None
     doubts = row.in_doubt + bool(move[1])
-    row = row._replace(
-        status=PENDING, in_doubt=doubts, live=False, fence=fence, failed_attempts=row.failed_attempts + 1
-    )
+    failed = row.failed_attempts + bool(move[2])
+    row = row._replace(status=PENDING, in_doubt=doubts, live=False, fence=fence, failed_attempts=failed)
     return state._replace(rows=put(state.rows, state.idx, row))
 
 

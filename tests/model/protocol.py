@@ -7,7 +7,7 @@ Effects are ghosts: they are in the world, not in the ledger, and a worker that 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
@@ -15,7 +15,6 @@ from sagaworker.domain import walk
 from sagaworker.domain.retry import RetryPolicy
 from sagaworker.domain.state import ProbeAnswer
 from sagaworker.domain.status import RunStatus, StepStatus
-from sagaworker.runner.transaction import LOST_TRIES
 
 PENDING, RUNNING, COMPENSATING = RunStatus.PENDING.value, RunStatus.RUNNING.value, RunStatus.COMPENSATING.value
 COMPLETED, ROLLED_BACK, FAILED = RunStatus.COMPLETED.value, RunStatus.ROLLED_BACK.value, RunStatus.FAILED.value
@@ -94,7 +93,7 @@ class Row(NamedTuple):
     live: bool = False
     quarantined: bool = False
     fence: int = 0
-    orders: int = 0  # a ghost: how many tries operators gave it, one at a time or all of them again
+    orders: int = 0  # a ghost: how many attempts operators gave it, one at a time or all of them again
     is_declared: bool = False  # a ghost: an operator skipped it
 
 
@@ -190,8 +189,8 @@ def put(items, at, item):
 
 
 def tries_of(config: Config) -> int:
-    """Attempts that may fail. A transaction that was not committed by no fault of its step has more."""
-    return config.max_attempts + LOST_TRIES * config.transactional
+    """Attempts that may be made without a death. A transaction may also be lost by no fault of its step."""
+    return config.max_attempts + walk.LOST_TRIES * config.transactional
 
 
 @cache
@@ -239,17 +238,15 @@ def decide(config: Config, view: View, fence: int, stopping: bool) -> walk.NextM
 
 @cache
 def after_failure(config: Config, row: Row, definite: bool, *, lost: bool = False) -> tuple[object, ...]:
-    """`lost`: a transaction that was not committed by no fault of its step, which has more tries."""
-    policy = policy_of(config)
-    if lost:
-        policy = replace(policy, retry=RetryPolicy(max_attempts=config.max_attempts + LOST_TRIES, base=0.0))
+    """`lost`: a transaction that was not committed by no fault of its step, which uses up no try."""
     definite = definite or config.mutant == "exception_is_definite"
     failed = walk.Failed(
-        error={}, definite=definite or config.transactional, retryable=lost or config.lists_declines or not definite
+        error={}, definite=definite or config.transactional, retryable=config.lists_declines or not definite
     )
-    decided = walk.after_execute(_row(row, 0), failed, policy, draw=0.0)
+    decide = walk.after_lost if lost else walk.after_execute
+    decided = decide(_row(row, 0), failed, policy_of(config), draw=0.0)
     if isinstance(decided, walk.Retry):
-        return ("retry", decided.doubted)
+        return ("retry", decided.doubted, decided.counts)
     return failing(config, decided)
 
 

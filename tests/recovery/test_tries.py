@@ -32,11 +32,15 @@ def after_a_failure_and_before_it_begins_again(engine, run):
     dies(engine, hold)
 
 
-def in_its_second_attempt_and_before_the_third_begins(engine, run):
+def in_its_second_attempt(engine, run):
     hold = claimed(engine, run.id)
     hold.retry(Retry(delay=0, error={"kind": "X"}, doubted=True), park=False, undo_timeout=TIMEOUT)
     hold.begin(TIMEOUT)
     dies(engine, hold)
+
+
+def in_its_second_attempt_and_before_the_third_begins(engine, run):
+    in_its_second_attempt(engine, run)
     # This one inherits the attempt and dies before it begins its own.
     dies(engine, claimed(engine, run.id))
 
@@ -56,4 +60,16 @@ def test_a_step_of_two_tries_fails_twice_whoever_died_meanwhile(engine, step, de
     done = engine.run(run.id)
     assert done.status is RunStatus.ROLLED_BACK, timeline(engine, run.id)
     assert (row(engine, run, 0).attempts, row(engine, run, 0).failed_attempts) == (attempts, 1)
+    assert engine.audit() == []
+
+
+def test_a_saga_that_is_taken_up_again_has_all_the_tries_of_its_step_again(engine):
+    run = engine.start("t", [S + "RaisesInBothTries"], recovery_policy="fail")
+    in_its_second_attempt(engine, run)
+    assert engine.get(run.id).status is RunStatus.FAILED
+    assert row(engine, run, 0).failed_attempts == 1
+    engine.retry(run.id, reason="it was the network", who="ann")
+    assert row(engine, run, 0).failed_attempts == 0
+    assert engine.run(run.id).status is RunStatus.ROLLED_BACK, timeline(engine, run.id)
+    assert (row(engine, run, 0).attempts, row(engine, run, 0).failed_attempts) == (4, 1)
     assert engine.audit() == []

@@ -63,6 +63,11 @@ class RaisesThenDeclines(Works):
 class RaisesInBothTries(Raises):
     RETRY = RetryPolicy(max_attempts=2, base=0.001)
 
+    def execute(self, state):
+        if state.attempt > 8:
+            raise StepFailed("it is tried for ever")
+        super().execute(state)
+
 
 class RaisesInBothTransactions(RaisesInBothTries):
     TRANSACTIONAL = True
@@ -250,6 +255,10 @@ class UndoCalls(Works):
     def compensate(self, state):
         type(self).hook(state)
         super().compensate(state)
+
+
+class TransactsInTwoTries(Transacts):
+    RETRY = RetryPolicy(max_attempts=2, base=0.001)
 
 
 class TakesADataclass(Works):

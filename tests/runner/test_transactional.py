@@ -274,6 +274,23 @@ def test_a_connection_lost_in_the_step_costs_another_attempt(engine, effects):
     assert engine.list_step_results(run.id)[1].in_doubt == 0
 
 
+def test_connections_lost_in_the_step_use_up_none_of_its_own_tries(engine, effects):
+    def lost_twice_then_raises(state):
+        if state.attempt > 8:
+            raise StepFailed("it is tried for ever")
+        if state.attempt > 2:
+            raise RuntimeError("its own failure")
+        with psycopg.connect(engine.settings.database_url, autocommit=True) as other:
+            other.execute("SELECT pg_terminate_backend(%s)", (state.connection.info.backend_pid,))
+
+    steps.TransactsInTwoTries.hook = lost_twice_then_raises
+    run = walked(engine, "TransactsInTwoTries")
+    row = engine.list_step_results(run.id)[0]
+    assert (run.status, row.attempts, row.failed_attempts) == (RunStatus.ROLLED_BACK, 4, 1), timeline(engine, run.id)
+    assert effects() == []
+    assert engine.audit() == []
+
+
 @pytest.mark.parametrize("landed", [True, False])
 @pytest.mark.parametrize("after", [["Works"], []])
 def test_a_commit_whose_answer_is_lost_is_found_out(engine, effects, monkeypatch, landed, after):

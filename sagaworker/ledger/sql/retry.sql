@@ -35,7 +35,7 @@ failed AS (
   UPDATE saga_step_results AS l
   SET
     status = CASE WHEN run.status = 'running' THEN 'pending' ELSE l.status END,
-    failed_attempts = l.failed_attempts + (run.status = 'running')::integer,
+    failed_attempts = l.failed_attempts + (run.status = 'running' AND %(counts)s)::integer,
     in_doubt = l.in_doubt + (run.status = 'running' AND %(doubted)s)::integer,
     compensation_attempts = l.compensation_attempts + (run.status = 'compensating')::integer,
     deadline_at = CASE
