@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from billiard.process import current_process
 from celery import Celery, bootsteps, signals
 from celery.app.amqp import Queues
-from click import ClickException
 from kombu.entity import Exchange, Queue
 
-from sagaworker.celery import naming, tasks
+from sagaworker.celery import naming, preflight, tasks
 from sagaworker.celery.beat import schedule
 from sagaworker.celery.process import Process
 from sagaworker.celery.witness import Witness
@@ -26,7 +23,6 @@ from sagaworker.settings import Settings
 log = logging.getLogger(__name__)
 
 CELERYS_CONSUMER = "celery.worker.consumer:Consumer"
-LOOPBACK = ("localhost", "127.0.0.1", "::1", None)
 
 
 class Installation:
@@ -138,9 +134,8 @@ def _surroundings(process: Process, witness: Witness) -> type[bootsteps.StartSto
 
         def __init__(self, parent: Any, **kwargs: Any) -> None:
             super().__init__(parent, **kwargs)
-            _refuse_what_cannot_serve(parent, process.settings)
+            preflight.check(parent, process.settings)
             _find_steps_here()
-            _warn_about(parent.app)
             process.stop.clear()
             self._forks = "prefork" in parent.pool_cls.__module__
             if self._forks:
@@ -178,32 +173,3 @@ def _find_steps_here() -> None:
     here = str(Path.cwd())
     if not {here, ""} & set(sys.path):
         sys.path.append(here)
-
-
-def _refuse_what_cannot_serve(worker: Any, settings: Settings) -> None:
-    """Only where it consumes our queues: elsewhere the pool and the settings are nobody's business here."""
-    ours = {naming.SAGAS, naming.CONTROL} & set(worker.app.amqp.queues.consume_from)
-    if not ours:
-        return
-    who = f"a worker that consumes {' and '.join(sorted(ours))}"
-    module = worker.pool_cls.__module__
-    # `celery worker` prints a ClickException without a traceback.
-    if any(name in module for name in ("gevent", "eventlet")):
-        raise ClickException(
-            f"pool of {who} must be prefork, threads or solo, got {module}\n"
-            "a step that computes would stop the heartbeat of all others; start a worker of its own: -P prefork -Q sagas"
-        )
-    if settings.database_url is None:
-        raise ClickException(
-            f"{who} must know the ledger's address, got none\n"
-            "set SAGAWORKER_DATABASE_URL, or give install(app, database_url=...)"
-        )
-
-
-def _warn_about(app: Celery) -> None:
-    url = urlsplit(app.connection_for_write().as_uri())
-    if url.scheme in ("redis", "valkey", "amqp") and url.hostname not in LOOPBACK:
-        log.warning("broker %s is on another host and not encrypted: use %ss://", url.hostname, url.scheme)
-    for name, task in app.tasks.items():
-        if inspect.iscoroutinefunction(inspect.unwrap(task.run)):
-            log.error("task %s must not be `async def`: Celery would report success without running it", name)

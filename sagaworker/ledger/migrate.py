@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import time
 from importlib.resources import files
 from pathlib import Path
 
+import psycopg
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import exc as sa_exc
 
-from sagaworker.errors import InvalidInput, SchemaMismatch
+from sagaworker.errors import InvalidInput, SagaworkerError, SchemaMismatch
 from sagaworker.ledger.connection import sqlalchemy_url
 
 # Two deployments that migrate at once take turns: one advisory lock per database, from the project's name.
 _LOCK = 0x5A6A_0001
+# A table's lock waits for every transaction that read it, and every move waits behind: so not for long, but often.
+_LOCK_SECONDS = 1
+_LOCK_TRIES = 20
+_PAUSE_SECONDS = 1.0
+
+
+class LedgerBusy(SagaworkerError):
+    """A migration did not get the locks it needs: somebody's transaction has read the ledger and does not end."""
+
+    def __str__(self) -> str:
+        return (
+            f"tables of the ledger must be free for a moment, got them locked in each of {_LOCK_TRIES} tries; nothing was"
+            " changed\nwait for an audit or a dump to end; find other transactions in pg_stat_activity, by xact_start"
+        )
 
 
 class LedgerIsNewer(SchemaMismatch):
@@ -59,10 +76,12 @@ def known() -> list[str]:
 def migrate(database_url: str, revision: str = "head") -> str:
     """Bring the ledger to a revision ("head", "base", "0001"); return the one it is at.
 
-    All of it in one transaction under an advisory lock: it happens wholly or not at all, and once.
+    All of it in one transaction under an advisory lock: it happens wholly or not at all, and once. Moves wait for it a
+    second at most at a time while it waits for its locks, and as long as it takes once it has them.
 
     Raises:
         InvalidInput: there is no such revision.
+        LedgerBusy: other transactions kept the tables locked. Nothing was changed.
         LedgerIsNewer: the ledger is at a revision that this version does not know.
     """
     if revision not in (*known(), "head", "base"):
@@ -71,8 +90,20 @@ def migrate(database_url: str, revision: str = "head") -> str:
             f"one of: base, {', '.join(known())}, head",
         )
     engine = sa.create_engine(sqlalchemy_url(database_url), poolclass=sa.NullPool)
+    for _ in range(_LOCK_TRIES):
+        try:
+            return _migrated(engine, revision)
+        except sa_exc.OperationalError as exc:
+            if not isinstance(exc.orig, psycopg.errors.LockNotAvailable):
+                raise
+            time.sleep(_PAUSE_SECONDS)
+    raise LedgerBusy
+
+
+def _migrated(engine: sa.Engine, revision: str) -> str:
     with engine.begin() as connection:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        connection.execute(sa.text(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'"))
         current = MigrationContext.configure(connection).get_current_revision()
         _refuse_newer(current)
         is_down = revision == "base" or (revision != "head" and current is not None and revision < current)

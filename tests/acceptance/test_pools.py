@@ -6,8 +6,13 @@ import os
 import subprocess
 import sys
 
+import psycopg
+
+from sagaworker.ledger.migrate import head, migrate
 from tests.acceptance.nodes import ROOT
 from tests.acceptance.stage import ACTS
+
+NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 
 
 def test_a_solo_worker_walks_one_saga_after_the_other_in_its_own_process(stage):
@@ -40,6 +45,23 @@ def test_a_green_pool_is_refused_in_a_sentence_and_takes_no_doorbell(stage):
     said = refused("-P", "custom", env={**stage.env, "CELERY_CUSTOM_WORKER_POOL": pool})
     assert "must be prefork, threads or solo, got tests.steps_for_tests.gevent_like" in said
     assert stage.engine.get(run.id).status == "pending"
+
+
+def test_a_worker_on_tables_that_are_older_than_its_code_is_refused_in_a_sentence(stage, empty_database_url):
+    migrate(empty_database_url, "0003")
+    said = refused("-c", "1", env={**stage.env, "SAGAWORKER_DATABASE_URL": empty_database_url})
+    assert f"the ledger must be at migration {head()}, got 0003" in said
+    assert "run: sagaworker migrate" in said
+
+
+def test_a_worker_starts_on_tables_that_are_newer_and_while_the_database_is_away(stage, empty_database_url):
+    migrate(empty_database_url)
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    for url, said in ((empty_database_url, "a newer one made it"), (NOWHERE, "the ledger is not reachable yet")):
+        worker = stage.worker("-c", "1", env={"SAGAWORKER_DATABASE_URL": url})
+        assert said in worker.logs()
+        worker.teardown()
 
 
 def test_a_worker_without_a_ledger_is_refused_in_a_sentence(stage):

@@ -14,11 +14,13 @@ from alembic.runtime.migration import MigrationContext
 
 from sagaworker.engine import Engine
 from sagaworker.errors import SchemaMismatch
+from sagaworker.ledger import migrate as migrations
 from sagaworker.ledger.connection import sqlalchemy_url
 from sagaworker.ledger.migrate import head, migrate
 from sagaworker.ledger.schema import metadata
 from sagaworker.settings import Settings
 from tests.holding import claimed
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -105,6 +107,35 @@ def test_two_that_migrate_at_once_take_turns(database, empty_database_url):
     for thread in threads:
         thread.join()
     assert answers == [head()] * 4
+
+
+def test_moves_are_not_stalled_by_a_migration_that_waits_for_somebody_who_reads(empty_database_url, monkeypatch):
+    migrate(empty_database_url)
+    migrate(empty_database_url, "0003")
+    monkeypatch.setattr(migrations, "_LOCK_TRIES", 3)
+    with psycopg.connect(empty_database_url) as reader:
+        reader.execute("SELECT count(*) FROM saga_step_results")
+        with pytest.raises(migrations.LedgerBusy, match="nothing was changed"):
+            migrate(empty_database_url)
+    with sa.create_engine(sqlalchemy_url(empty_database_url), poolclass=sa.NullPool).connect() as connection:
+        assert MigrationContext.configure(connection).get_current_revision() == "0003"
+    with psycopg.connect(empty_database_url) as reader:
+        reader.execute("SELECT count(*) FROM saga_step_results")
+        answers = []
+        thread = threading.Thread(target=lambda: answers.append(migrate(empty_database_url)))
+        thread.start()
+        with psycopg.connect(empty_database_url, autocommit=True) as mover:
+            mover.execute("SET lock_timeout = '5s'")  # as our moves have it
+            wait_until(lambda: waits_for_a_table(mover), what="a migration that waits")
+            mover.execute("UPDATE saga_step_results SET attempts = attempts WHERE step_idx = 0")
+        reader.rollback()
+        thread.join()
+    assert answers == [head()]
+
+
+def waits_for_a_table(connection):
+    query = "SELECT 1 FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'"
+    return connection.execute(query).fetchone()
 
 
 def test_an_engine_says_which_command_an_empty_database_needs(empty_database_url):

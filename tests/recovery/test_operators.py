@@ -327,6 +327,16 @@ def test_a_hold_outlives_an_undo_that_halts_and_its_release_leaves_the_saga_to_t
     assert [effect for effect in steps.EFFECTS if effect.startswith("undo")] == ["undo 0 completed last=0"]
 
 
+def test_a_halted_undo_that_an_older_process_let_run_waits_for_a_person_again(engine):
+    run = halted(engine, "Works", "UndoFailsUntilRepaired")
+    with psycopg.connect(engine.settings.database_url, autocommit=True) as connection:
+        connection.execute("UPDATE saga_runs SET waiting_for = NULL, wake_at = now() WHERE id = %s", (run.id,))
+    assert engine.run(run.id).waiting_for == "operator", timeline(engine, run.id)
+    assert engine.audit() == []
+    engine.skip(run.id, **WHY)
+    assert engine.run(run.id).status is RunStatus.ROLLED_BACK
+
+
 def test_a_cancel_of_a_saga_on_hold_acts_when_it_is_released(engine):
     run = engine.start("t", [S + "Works", S + "Works"])
     hold = claimed(engine, run.id)
