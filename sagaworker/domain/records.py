@@ -137,10 +137,14 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doorbell:
-    """What the message that wakes a worker carries: an id, and hints for people's eyes."""
+    """What the message that wakes a worker carries: an id, and hints for people's eyes.
+
+    `has_begun`: a worker has held this saga before; where the broker can tell messages apart it goes before new ones.
+    """
 
     saga_id: str
     kind: str
+    has_begun: bool = False
     key: str | None = None
     step_idx: int = 0
     step_count: int = 0
@@ -149,15 +153,15 @@ class Doorbell:
     priority: int | None = None
 
     @classmethod
-    def of(cls, run: SagaRun, *, step_idx: int | None = None, step_name: str | None = None) -> Doorbell:
-        """The doorbell of a run; `step_idx` where it has moved on since it was read."""
+    def of(cls, run: SagaRun) -> Doorbell:
+        """The doorbell of a run."""
         return cls(
             saga_id=run.id,
             kind=run.kind,
+            has_begun=run.status is not RunStatus.PENDING,
             key=run.key,
-            step_idx=run.current_step_idx if step_idx is None else step_idx,
+            step_idx=run.current_step_idx,
             step_count=len(run.step_modules),
-            step_name=step_name,
             queue=run.queue,
             priority=run.priority,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from sagaworker.domain.records import Doorbell, SagaRun
@@ -23,8 +23,8 @@ class Plan:
     undo_timeout: timedelta
 
     def doorbell(self, idx: int) -> Doorbell:
-        """What tells of this saga at step `idx`."""
-        return Doorbell.of(self.run, step_idx=idx, step_name=self.steps[idx].name)
+        """What tells of this saga at step `idx`, once it is held."""
+        return replace(Doorbell.of(self.run), has_begun=True, step_idx=idx, step_name=self.steps[idx].name)
 
 
 def planned(run: SagaRun, registry: Registry) -> Plan:

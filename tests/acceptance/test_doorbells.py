@@ -8,12 +8,14 @@ import time
 
 import pytest
 import redis
+from kombu import Connection
 
 from sagaworker.domain.records import Doorbell
-from sagaworker.doorbell import Doorbells
+from sagaworker.doorbell import Doorbells, direct_queue
 from sagaworker.embedded import EmbeddedValkey
 from sagaworker.errors import InvalidSetting
 from sagaworker.settings import Settings
+from tests import queues
 from tests.acceptance.stage import Stage
 from tests.waiting import wait_until
 
@@ -35,7 +37,7 @@ def ringer(url):
 
 def length(url, queue="sagas"):
     with redis.Redis.from_url(url) as client:
-        return client.llen(queue)
+        return queues.length(client, queue)
 
 
 def test_five_thousand_doorbells_are_rung_in_few_round_trips(broker_url):
@@ -52,6 +54,18 @@ def test_five_thousand_doorbells_are_rung_in_few_round_trips(broker_url):
 def test_a_doorbell_goes_to_the_queue_its_saga_names(broker_url):
     ringer(broker_url).ring([Doorbell(saga_id="x", kind="k", queue="billing")])
     assert (length(broker_url, "billing"), length(broker_url)) == (1, 0)
+
+
+def test_what_has_begun_is_delivered_before_what_has_not(broker_url):
+    rung = [("new", {}), ("low", {"priority": 9}), ("begun", {"has_begun": True}), ("later", {"has_begun": True})]
+    ringer(broker_url).ring([Doorbell(saga_id=name, kind="k", **options) for name, options in rung])
+    delivered = []
+    with Connection(broker_url) as connection, connection.SimpleQueue(direct_queue("sagas")) as queue:
+        for _ in rung:
+            message = queue.get(timeout=5)
+            delivered.append(message.decode()[0][0])
+            message.ack()
+    assert delivered == ["begun", "later", "new", "low"]
 
 
 def test_a_broker_that_is_down_is_found_out(own_valkey):
