@@ -22,6 +22,7 @@ from kombu.pools import ProducerPool
 
 from sagaworker.domain.records import Doorbell
 from sagaworker.errors import InvalidSetting
+from sagaworker.front import at_the_front
 from sagaworker.settings import Settings
 
 RUN_SAGA = "sagaworker.run_saga"
@@ -29,9 +30,6 @@ SAGAS = "sagas"  # the queue of doorbells that name no other
 
 ANSWER_WITHIN = 1.0  # seconds for the broker to accept a connection or to answer; later, the sweep rings
 BATCH_FROM = 3  # fewer are sent one by one: a pipeline costs more than it saves
-# Redis delivers 0 before all others. What has begun holds money, names and servers of other systems, and so does not wait
-# behind whatever was started meanwhile, least of all after a loss of workers.
-BEGUN, NEW = 0, 3
 CONNECTIONS = 4  # one for each thread that rings at the same time; a fifth waits
 
 
@@ -108,15 +106,17 @@ class Doorbells:
             kwargsrepr="{}",
             ignore_result=True,
         )
-        self._app.amqp.send_task_message(
-            producer,
-            RUN_SAGA,
-            message,
-            queue=direct_queue(doorbell.queue or SAGAS),
-            serializer="json",
-            retry=False,
-            **_priority(producer.connection, doorbell),
-        )
+        options: dict[str, Any] = {} if doorbell.priority is None else {"priority": doorbell.priority}
+        with at_the_front(producer.channel) if doorbell.goes_first else nullcontext():
+            self._app.amqp.send_task_message(
+                producer,
+                RUN_SAGA,
+                message,
+                queue=direct_queue(doorbell.queue or SAGAS),
+                serializer="json",
+                retry=False,
+                **options,
+            )
 
     def _pool(self) -> ProducerPool:
         """The producers of this process. A forked child leaves its parent's sockets alone and makes its own."""
@@ -127,15 +127,6 @@ class Doorbells:
                 self._producers = ProducerPool(connections, limit=CONNECTIONS)
                 self._pid = os.getpid()
             return self._producers
-
-
-def _priority(connection: Connection, doorbell: Doorbell) -> dict[str, int]:
-    """As the saga was started; else by whether it has begun, where 0 comes first without the queue being declared for it."""
-    if doorbell.priority is not None:
-        return {"priority": doorbell.priority}
-    if connection.transport.driver_type != "redis":
-        return {}
-    return {"priority": BEGUN if doorbell.has_begun else NEW}
 
 
 def _bounded(connection: Connection) -> Connection:

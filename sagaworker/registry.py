@@ -41,7 +41,8 @@ class Registry:
         """
         members = vars(self.module(module_name))
         # One that has an undo and no execute was meant to be a step: whoever asks for it is told what is missing.
-        own = [module_name] if {"execute", "compensate", "probe"} & members.keys() else []
+        undo = getattr(members.get("compensate"), "__module__", None)
+        own = [module_name] if "execute" in members or undo == module_name else []
         return own + [
             f"{module_name}:{name}"
             for name, value in members.items()

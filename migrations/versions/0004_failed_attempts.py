@@ -10,12 +10,14 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
+_PLANS = ("seqscan", "hashjoin", "mergejoin")
+
 
 def upgrade() -> None:
     op.execute("ALTER TABLE saga_step_results ADD COLUMN failed_attempts integer NOT NULL DEFAULT 0")
     # Of active sagas only, found by their index: the others' counts are never asked for. Every recorded failure that was
     # followed by another try has its journal row; a saga that was reopened had all tries again.
-    for plan in ("seqscan", "hashjoin", "mergejoin"):
+    for plan in _PLANS:
         op.execute(f"SET LOCAL enable_{plan} = off")
     op.execute(
         """
@@ -29,6 +31,7 @@ def upgrade() -> None:
             r.status IN ('pending', 'running')
             AND r.protocol_version >= 1
             AND j.type = 'step.retried'
+            AND coalesce((j.data ->> 'counts')::boolean, true)
             AND NOT EXISTS (
               SELECT
               FROM saga_events AS o
@@ -45,6 +48,8 @@ def upgrade() -> None:
         WHERE l.saga_id = counted.saga_id AND l.step_idx = counted.step_idx
         """
     )
+    for plan in _PLANS:
+        op.execute(f"RESET enable_{plan}")
 
 
 def downgrade() -> None:

@@ -14,7 +14,7 @@ from sagaworker.celery import naming
 from sagaworker.engine import Engine
 from sagaworker.errors import SchemaMismatch
 from sagaworker.ledger.migrate import LedgerIsNewer
-from sagaworker.ledger.outage import OUTAGE, reason
+from sagaworker.ledger.outage import OUTAGE, REFUSAL, reason
 from sagaworker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,9 @@ def _refuse_older_tables(settings: Settings) -> None:
     except SchemaMismatch as older:
         raise ClickException(str(older)) from None
     except OUTAGE as away:
-        log.warning("the ledger is not reachable yet: %s", reason(away))
+        log.warning("the ledger does not let this worker in yet: %s", reason(away))
+    except REFUSAL as refused:
+        log.warning("the ledger's migration cannot be read, and is not checked: %s", reason(refused))
 
 
 def _warn_about(app: Celery) -> None:

@@ -91,27 +91,37 @@ def _shown(known: KnownDefinition) -> dict[str, Any]:
 def _known_steps(settings: Settings) -> list[KnownStep]:
     """Every step of the allowed packages, and every module of them that cannot be imported."""
     registry = Registry(settings)
-    return [known for module in registry.known() for known in _known_within(registry, module)]
+    found: list[KnownStep] = []
+    seen: set[int] = set()  # an object that other modules import is told of once
+    for module in registry.known():
+        try:
+            paths = registry.steps_of(module)
+        except UnknownStep as exc:
+            found.append(KnownStep(step=module, problem=exc.problem))
+            continue
+        for path in paths:
+            owner = _owner(path)
+            if id(owner) not in seen:
+                seen.add(id(owner))
+                found.append(_known(registry, path, owner.__doc__))
+    return found
 
 
-def _known_within(registry: Registry, module: str) -> list[KnownStep]:
-    try:
-        return [_known(registry, path) for path in registry.steps_of(module)]
-    except UnknownStep as exc:
-        return [KnownStep(step=module, problem=exc.problem)]
+def _owner(path: str) -> object:
+    """The module, class or object that `steps_of` named."""
+    module, _, member = path.partition(":")
+    return getattr(sys.modules[module], member) if member else sys.modules[module]
 
 
-def _known(registry: Registry, path: str) -> KnownStep:
+def _known(registry: Registry, path: str, doc: str | None) -> KnownStep:
     try:
         step = registry.step(path)
     except UnknownStep as exc:
         return KnownStep(step=path, problem=exc.problem)
-    module, _, member = path.partition(":")
-    owner = getattr(sys.modules[module], member) if member else sys.modules[module]
     return KnownStep(
         step=path,
         name=step.name,
-        doc=_sentence(owner.__doc__),
+        doc=_sentence(doc),
         timeout=step.timeout.total_seconds(),
         retry=_retry(step.policy.retry),
         undo=step.compensate is not None,

@@ -139,12 +139,12 @@ class Timeline:
 class Doorbell:
     """What the message that wakes a worker carries: an id, and hints for people's eyes.
 
-    `has_begun`: a worker has held this saga before; where the broker can tell messages apart it goes before new ones.
+    `goes_first`: the saga was interrupted by no fault of its own, and goes before those that wait their turn (on Redis).
     """
 
     saga_id: str
     kind: str
-    has_begun: bool = False
+    goes_first: bool = False
     key: str | None = None
     step_idx: int = 0
     step_count: int = 0
@@ -158,7 +158,6 @@ class Doorbell:
         return cls(
             saga_id=run.id,
             kind=run.kind,
-            has_begun=run.status is not RunStatus.PENDING,
             key=run.key,
             step_idx=run.current_step_idx,
             step_count=len(run.step_modules),

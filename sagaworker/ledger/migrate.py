@@ -76,8 +76,8 @@ def known() -> list[str]:
 def migrate(database_url: str, revision: str = "head") -> str:
     """Bring the ledger to a revision ("head", "base", "0001"); return the one it is at.
 
-    All of it in one transaction under an advisory lock: it happens wholly or not at all, and once. Moves wait for it a
-    second at most at a time while it waits for its locks, and as long as it takes once it has them.
+    All of it in one transaction under an advisory lock: it happens wholly or not at all, and once. Moves wait behind it
+    for a second at most while it waits for one table's lock, and as long as it takes once it has all.
 
     Raises:
         InvalidInput: there is no such revision.

@@ -355,5 +355,5 @@ def _taken_over(row: DictRow) -> TakenOver:
     status = RunStatus(row["status"])
     doorbell = {name: row[name] for name in ("saga_id", "kind", "key", "queue", "priority", "step_idx", "step_count")}
     may_run = not status.is_terminal and row["waiting_for"] is None
-    bell = Doorbell(has_begun=True, **doorbell) if may_run else None
+    bell = Doorbell(goes_first=True, **doorbell) if may_run else None
     return TakenOver(policy=row["policy"], status=status, doorbell=bell)

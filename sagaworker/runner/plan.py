@@ -23,8 +23,8 @@ class Plan:
     undo_timeout: timedelta
 
     def doorbell(self, idx: int) -> Doorbell:
-        """What tells of this saga at step `idx`, once it is held."""
-        return replace(Doorbell.of(self.run), has_begun=True, step_idx=idx, step_name=self.steps[idx].name)
+        """What tells of this saga at step `idx`; of one that is let go there, that others go on with it."""
+        return replace(Doorbell.of(self.run), goes_first=True, step_idx=idx, step_name=self.steps[idx].name)
 
 
 def planned(run: SagaRun, registry: Registry) -> Plan:

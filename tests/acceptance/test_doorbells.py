@@ -15,7 +15,6 @@ from sagaworker.doorbell import Doorbells, direct_queue
 from sagaworker.embedded import EmbeddedValkey
 from sagaworker.errors import InvalidSetting
 from sagaworker.settings import Settings
-from tests import queues
 from tests.acceptance.stage import Stage
 from tests.waiting import wait_until
 
@@ -37,7 +36,7 @@ def ringer(url):
 
 def length(url, queue="sagas"):
     with redis.Redis.from_url(url) as client:
-        return queues.length(client, queue)
+        return client.llen(queue)
 
 
 def test_five_thousand_doorbells_are_rung_in_few_round_trips(broker_url):
@@ -56,16 +55,47 @@ def test_a_doorbell_goes_to_the_queue_its_saga_names(broker_url):
     assert (length(broker_url, "billing"), length(broker_url)) == (1, 0)
 
 
-def test_what_has_begun_is_delivered_before_what_has_not(broker_url):
-    rung = [("new", {}), ("low", {"priority": 9}), ("begun", {"has_begun": True}), ("later", {"has_begun": True})]
-    ringer(broker_url).ring([Doorbell(saga_id=name, kind="k", **options) for name, options in rung])
+@pytest.mark.parametrize("together", [True, False], ids=["in a batch", "one by one"])
+def test_what_was_interrupted_is_delivered_before_what_waits_its_turn(broker_url, together):
+    names = ["new", "newer", "interrupted", "newest", "interrupted too"]
+    bells = [Doorbell(saga_id=name, kind="k", goes_first=name.startswith("interrupted")) for name in names]
+    doorbells = ringer(broker_url)
+    for some in [bells] if together else [[bell] for bell in bells]:
+        doorbells.ring(some)
+    assert taken(broker_url, "sagas", len(names)) == ["interrupted too", "interrupted", "new", "newer", "newest"]
+
+
+def test_sagas_do_not_starve_behind_the_tasks_of_another_queue_of_their_worker(broker_url):
+    bells = [Doorbell(saga_id=name, kind="k", goes_first=name == "first") for name in ("new", "first", "newest")]
+    ringer(broker_url).ring(bells)
+    queues_of_one = [direct_queue("celery"), direct_queue("sagas")]
     delivered = []
-    with Connection(broker_url) as connection, connection.SimpleQueue(direct_queue("sagas")) as queue:
-        for _ in rung:
-            message = queue.get(timeout=5)
-            delivered.append(message.decode()[0][0])
+    with Connection(broker_url) as connection:
+        producer = connection.Producer()
+        for number in range(50):
+            producer.publish({"n": number}, routing_key="celery", exchange="celery", declare=queues_of_one)
+        with connection.Consumer(queues_of_one, callbacks=[lambda body, _: delivered.append(body)], no_ack=True):
+            while len(delivered) < 53:
+                connection.drain_events(timeout=5)
+    places = [place for place, body in enumerate(delivered) if isinstance(body, list)]
+    assert len(places) == 3
+    assert places[-1] < 20
+    assert delivered[places[0]][0] == ["first"]
+
+
+def test_what_was_interrupted_passes_no_higher_priority(broker_url):
+    low = [Doorbell(saga_id=name, kind="k", priority=9, goes_first=name == "first") for name in ("low", "first")]
+    ringer(broker_url).ring([*low, Doorbell(saga_id="high", kind="k", priority=0)])
+    assert taken(broker_url, "sagas", 3) == ["high", "first", "low"]
+
+
+def taken(broker_url, name, count):
+    """The ids in the order in which a consumer gets them."""
+    with Connection(broker_url) as connection, connection.SimpleQueue(direct_queue(name)) as queue:
+        messages = [queue.get(timeout=5) for _ in range(count)]
+        for message in messages:
             message.ack()
-    assert delivered == ["begun", "later", "new", "low"]
+        return [message.decode()[0][0] for message in messages]
 
 
 def test_a_broker_that_is_down_is_found_out(own_valkey):

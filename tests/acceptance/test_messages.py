@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from tests import queues
 from tests.waiting import wait_until
 
 
@@ -120,7 +119,7 @@ def test_a_malformed_message_takes_neither_the_worker_nor_a_place_in_its_pool(st
     run = stage.finished(stage.engine.start("after", ["steps.echo"]).id)
     assert run.status == "completed"
     assert (worker.pid, worker.status) == (main, "running")
-    wait_until(lambda: queues.length(stage.redis) + stage.redis.hlen("unacked") == 0, what="all taken")
+    wait_until(lambda: stage.redis.llen("sagas") + stage.redis.hlen("unacked") == 0, what="all taken")
 
 
 def test_what_was_rejected_was_counted(stage, worker):

@@ -58,7 +58,10 @@ def test_a_worker_starts_on_tables_that_are_newer_and_while_the_database_is_away
     migrate(empty_database_url)
     with psycopg.connect(empty_database_url, autocommit=True) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    for url, said in ((empty_database_url, "a newer one made it"), (NOWHERE, "the ledger is not reachable yet")):
+    for url, said in (
+        (empty_database_url, "a newer one made it"),
+        (NOWHERE, "the ledger does not let this worker in yet"),
+    ):
         worker = stage.worker("-c", "1", env={"SAGAWORKER_DATABASE_URL": url})
         assert said in worker.logs()
         worker.teardown()

@@ -8,7 +8,6 @@ import pytest
 from pytest_celery import CeleryTestSetup
 
 from sagaworker.domain.records import Doorbell
-from tests import queues
 from tests.acceptance.stage import ACTS
 from tests.waiting import wait_until
 
@@ -70,7 +69,7 @@ def test_ten_thousand_doubles_of_one_doorbell_walk_the_saga_once(stage):
     bell = Doorbell(saga_id=run.id, kind=run.kind, queue="doubles")
     stage.engine.ring_all([bell] * 10_000)
     assert stage.finished(run.id).status == "completed"
-    wait_until(lambda: queues.length(stage.redis, "doubles") == 0, timeout=120, what="all doubles taken")
+    wait_until(lambda: stage.redis.llen("doubles") == 0, timeout=120, what="all doubles taken")
     assert stage.outcomes(run.id) == ["completed"]
     assert not stage.breaches(run.id)
     worker.teardown()

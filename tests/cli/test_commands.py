@@ -284,7 +284,8 @@ def test_steps_shows_class_steps_and_objects_and_no_helper(
         "__init__": "",
         "helpers": HELPERS,
         "money": MONEY,
-        "plain": "def connect(): ...",
+        "plain": "def connect(): ...\ndef probe(): ...",
+        "shares": "from class_steps_for_cli.money import refund",
         "misspelled": "def excute(state): ...\ndef compensate(state): ...",
     }.items():
         (package / f"{name}.py").write_text(text)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import zipfile
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
@@ -12,6 +13,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
+from sagaworker.domain.walk import Retry
 from sagaworker.engine import Engine
 from sagaworker.errors import SchemaMismatch
 from sagaworker.ledger import migrate as migrations
@@ -80,13 +82,19 @@ def test_failures_on_record_are_counted_when_their_column_comes(empty_database_u
             for name in ("RetriesLater", "RetriesLater", "RaisesThenWorks")
         )
         assert [engine.run(run.id).waiting_for for run in (waits, reopened, done)] == ["retry", "retry", None]
+        lost = engine.start("t", ["tests.runner.steps:TransactsInTwoTries"])
+        hold = claimed(engine, lost.id)
+        retry = Retry(delay=0, error={}, doubted=False, counts=False)
+        hold.retry(retry, park=False, undo_timeout=timedelta(seconds=5))
+        hold.yield_()
+        hold.close()
         give_up(engine, reopened)
         engine.retry(reopened.id, reason="it was the network", who="ann")
     migrate(empty_database_url, "0003")
     migrate(empty_database_url)
     with Engine(settings) as engine:
-        rows = [engine.list_step_results(run.id)[0] for run in (waits, reopened, done)]
-        assert [(row.attempts, row.failed_attempts) for row in rows] == [(1, 1), (2, 0), (3, 0)]
+        rows = [engine.list_step_results(run.id)[0] for run in (waits, reopened, done, lost)]
+        assert [(row.attempts, row.failed_attempts) for row in rows] == [(1, 1), (2, 0), (3, 0), (1, 0)]
         assert engine.audit() == []
 
 
@@ -112,8 +120,8 @@ def test_two_that_migrate_at_once_take_turns(database, empty_database_url):
 def test_moves_are_not_stalled_by_a_migration_that_waits_for_somebody_who_reads(empty_database_url, monkeypatch):
     migrate(empty_database_url)
     migrate(empty_database_url, "0003")
-    monkeypatch.setattr(migrations, "_LOCK_TRIES", 3)
-    with psycopg.connect(empty_database_url) as reader:
+    with monkeypatch.context() as patched, psycopg.connect(empty_database_url) as reader:
+        patched.setattr(migrations, "_LOCK_TRIES", 3)
         reader.execute("SELECT count(*) FROM saga_step_results")
         with pytest.raises(migrations.LedgerBusy, match="nothing was changed"):
             migrate(empty_database_url)

@@ -1,4 +1,4 @@
-"""Which doorbells say that their saga has begun: these go before new ones."""
+"""Which doorbells go before those that wait their turn."""
 
 import pytest
 
@@ -50,26 +50,31 @@ def lost_unseen(engine, run):
     engine.sweep()
 
 
-def yielded_and_rung_anew(engine, run):
+def lost_and_rung_anew(engine, run):
+    lost_with_its_worker(engine, run)
+    due(engine, run)
+    engine.sweep()
+
+
+def yielded(engine, run):
     hold = held(engine, run)
     hold.yield_()
     hold.close()
+
+
+def yielded_and_rung_anew(engine, run):
+    yielded(engine, run)
     rung_anew(engine, run)
 
 
 def yielded_and_cancelled(engine, run):
-    hold = held(engine, run)
-    hold.yield_()
-    hold.close()
+    yielded(engine, run)
     engine.cancel(run.id)
 
 
 def yielded_held_and_released(engine, run):
-    hold = held(engine, run)
-    hold.yield_()
-    hold.close()
-    engine.hold(run.id, **WHY)
-    engine.release(run.id, **WHY)
+    yielded(engine, run)
+    held_and_released(engine, run)
 
 
 def held_and_released(engine, run):
@@ -77,32 +82,34 @@ def held_and_released(engine, run):
     engine.release(run.id, **WHY)
 
 
-@pytest.mark.parametrize("then", [rung_anew, held_and_released])
-def test_what_nobody_has_held_is_new_however_often_it_is_rung(ringing, bells, then):
+@pytest.mark.parametrize(
+    "then", [rung_anew, held_and_released, yielded_and_rung_anew, yielded_and_cancelled, yielded_held_and_released]
+)
+def test_what_lost_no_worker_takes_its_turn(ringing, bells, then):
     run = ringing.start("t", [S + "Works", S + "Works"])
     then(ringing, run)
-    assert [(bell.saga_id, bell.has_begun) for bell in bells] == [(run.id, False)] * 2
+    assert [(bell.saga_id, bell.goes_first) for bell in bells] == [(run.id, False)] * 2
 
 
 @pytest.mark.parametrize(
-    "then", [lost_with_its_worker, lost_unseen, yielded_and_rung_anew, yielded_and_cancelled, yielded_held_and_released]
+    ("then", "first"), [(lost_with_its_worker, [True]), (lost_unseen, [True]), (lost_and_rung_anew, [True, True])]
 )
-def test_what_a_worker_has_held_goes_before_what_is_new(ringing, bells, then):
+def test_what_lost_its_worker_goes_first_also_when_it_is_rung_anew(ringing, bells, then, first):
     run = ringing.start("t", [S + "Works", S + "Works"], recovery_policy="restart")
     then(ringing, run)
-    assert [(bell.saga_id, bell.has_begun) for bell in bells] == [(run.id, False), (run.id, True)]
+    assert [bell.goes_first for bell in bells] == [False, *first]
 
 
-def test_a_retry_that_was_waited_for_goes_before_what_is_new(ringing, bells):
+def test_a_retry_that_was_waited_for_takes_its_turn(ringing, bells):
     run = ringing.start("t", [S + "RetriesLater"])
     assert ringing.run(run.id).waiting_for == "retry"
     rung_anew(ringing, run)
-    assert bells[-1].has_begun
+    assert [bell.goes_first for bell in bells] == [False, False]
 
 
-def test_a_saga_that_lets_go_between_two_steps_rings_as_begun(ringing):
+def test_a_saga_whose_worker_stops_between_two_steps_goes_first(ringing):
     run = ringing.start("t", [S + "Calls", S + "Works"])
     stops = []
     steps.Calls.hook = stops.append
     end = ringing.run_episode(run.id, place=HostPlace(), should_stop=lambda: bool(stops))
-    assert (end.outcome, end.doorbell.has_begun) == ("yielded", True)
+    assert (end.outcome, end.doorbell.goes_first) == ("yielded", True)

@@ -58,7 +58,7 @@ journal AS (
   SELECT
     run.id, run.seq, CASE WHEN run.status = 'running' THEN 'step.retried' ELSE 'undo.retried' END, %(idx)s,
     jsonb_build_object(
-      'status', run.status, 'waiting_for', run.waiting_for, 'fence', %(fence)s, 'doubted', %(doubted)s,
+      'status', run.status, 'waiting_for', run.waiting_for, 'fence', %(fence)s, 'doubted', %(doubted)s, 'counts', %(counts)s,
       'attempt', CASE WHEN run.status = 'running' THEN failed.attempts ELSE failed.compensation_attempts END,
       'error', %(error)s::jsonb)
   FROM run

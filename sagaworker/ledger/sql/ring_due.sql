@@ -23,5 +23,5 @@ SET
 FROM due
 WHERE r.id = due.id AND r.wake_at <= statement_timestamp() AND r.waiting_for IS NULL
 RETURNING
-  r.id::text AS saga_id, r.status <> 'pending' AS has_begun, r.kind, r.key, r.queue, r.priority, r.current_step_idx AS step_idx,
+  r.id::text AS saga_id, r.recoveries > 0 AS goes_first, r.kind, r.key, r.queue, r.priority, r.current_step_idx AS step_idx,
   CASE WHEN jsonb_typeof(r.step_modules) = 'array' THEN jsonb_array_length(r.step_modules) ELSE 0 END AS step_count

@@ -29,6 +29,6 @@ journal AS (
   FROM run
 )
 SELECT
-  run.id::text AS saga_id, run.status <> 'pending' AS has_begun, run.kind, run.key, run.queue, run.priority, run.current_step_idx AS step_idx,
+  run.id::text AS saga_id, run.kind, run.key, run.queue, run.priority, run.current_step_idx AS step_idx,
   CASE WHEN jsonb_typeof(run.step_modules) = 'array' THEN jsonb_array_length(run.step_modules) ELSE 0 END AS step_count
 FROM run
