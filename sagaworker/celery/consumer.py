@@ -80,6 +80,17 @@ class SafeConsumer(Consumer):
         connected: Connection = super().ensure_connected(conn)
         return connected
 
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Close a lost connection, whatever that raises.
+
+        With a message in hand kombu tries to give it back over the connection that is gone and raises AttributeError,
+        which Celery takes for the end of the worker.
+        """
+        connection: Connection | None = self.connection
+        if connection:
+            vars(connection)["close"] = partial(_closed, connection.close)
+        super().on_connection_error_after_connected(exc)
+
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Handler:
         """The handler of one connection's messages. Lost connections pass, whatever else it raises ends the message."""
         self._guard_transport()
@@ -139,6 +150,13 @@ class SafeConsumer(Consumer):
             exc,
             excerpt,
         )
+
+
+def _closed(close: Callable[[], None]) -> None:
+    try:
+        close()
+    except Exception as exc:  # noqa: BLE001 - what its messages asked for is rung again
+        log.warning("a lost connection to the broker was not closed cleanly: %s: %s", type(exc).__name__, exc)
 
 
 def _applied(apply: Handler, target: Handler, *args: Any, **options: Any) -> Any:

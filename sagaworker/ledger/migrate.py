@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from importlib.resources import files
 from pathlib import Path
@@ -16,6 +17,9 @@ from sqlalchemy import exc as sa_exc
 
 from sagaworker.errors import InvalidInput, SagaworkerError, SchemaMismatch
 from sagaworker.ledger.connection import sqlalchemy_url
+
+# It tells at INFO, in every worker's log, which database it looks at.
+logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
 
 # Two deployments that migrate at once take turns: one advisory lock per database, from the project's name.
 _LOCK = 0x5A6A_0001
