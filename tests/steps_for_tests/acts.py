@@ -46,7 +46,7 @@ class FailsOnce(Acts):
     """Fails its first attempt, definitely; is tried again after `RETRY.base` seconds in place."""
 
     NAME = "FailsOnce"
-    RETRY = RetryPolicy(max_attempts=5, base=1.0, factor=1, jitter=False, retry_on=(StepFailed,))
+    RETRY = RetryPolicy(max_attempts=5, base=2.0, factor=1, jitter=False, retry_on=(StepFailed,))
 
     def execute(self, state: SagaState) -> SagaState:
         if state.attempt == 1:
