@@ -15,14 +15,17 @@ from typing import Any
 from kombu.transport.redis import Channel
 from kombu.utils.json import dumps
 
+_NEEDED = ("_put", "_q_for_pri", "_get_message_priority", "conn_or_acquire")
+
 
 @contextmanager
 def at_the_front(channel: Any) -> Iterator[None]:
     """What is published on this channel within goes to the end of its list that consumers take from.
 
-    On other brokers than Redis it takes its turn. Not safe between threads, as a channel is not.
+    On other brokers than Redis it takes its turn, and with a kombu that does this in another way: a doorbell that waits is
+    better than none. Not safe between threads, as a channel is not.
     """
-    if not isinstance(channel, Channel):
+    if not isinstance(channel, Channel) or not all(hasattr(channel, name) for name in _NEEDED):
         yield
         return
     instance: Any = channel

@@ -10,6 +10,7 @@ import pytest
 import redis
 from kombu import Connection
 
+from sagaworker import front
 from sagaworker.domain.records import Doorbell
 from sagaworker.doorbell import Doorbells, direct_queue
 from sagaworker.embedded import EmbeddedValkey
@@ -63,6 +64,13 @@ def test_what_was_interrupted_is_delivered_before_what_waits_its_turn(broker_url
     for some in [bells] if together else [[bell] for bell in bells]:
         doorbells.ring(some)
     assert taken(broker_url, "sagas", len(names)) == ["interrupted too", "interrupted", "new", "newer", "newest"]
+
+
+def test_with_another_kombu_what_was_interrupted_takes_its_turn(broker_url, monkeypatch):
+    monkeypatch.setattr(front, "_NEEDED", (*front._NEEDED, "_put_as_it_will_be_called"))
+    names = ["new", "interrupted"]
+    ringer(broker_url).ring([Doorbell(saga_id=name, kind="k", goes_first=name == "interrupted") for name in names])
+    assert taken(broker_url, "sagas", 2) == names
 
 
 def test_sagas_do_not_starve_behind_the_tasks_of_another_queue_of_their_worker(broker_url):
