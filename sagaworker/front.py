@@ -37,7 +37,7 @@ def at_the_front(channel: Any) -> Iterator[None]:
 
 
 def _put(channel: Any, queue: str, message: dict[str, Any], *, _publish_batch: Any = None, **_: Any) -> None:
-    """As kombu's own (5.7), with RPUSH for LPUSH: its consumers take by BRPOP."""
+    """As kombu's own (5.7), with RPUSH for LPUSH: its consumers take by BRPOP. Only a queue that expires is not prolonged."""
     key = channel._q_for_pri(queue, channel._get_message_priority(message, reverse=False))  # noqa: SLF001
     if _publish_batch is not None:
         _publish_batch.add("rpush", key, dumps(message))

@@ -122,7 +122,7 @@ def _scope(
 def _duration(value: object) -> timedelta:
     """Less than none would look into the future, where the leases of living workers have run out."""
     try:
-        duration = value if isinstance(value, timedelta) else timedelta(seconds=float(value))  # type: ignore[arg-type]
+        duration = value if isinstance(value, timedelta) else timedelta(seconds=float(value))  # type: ignore[arg-type] # what float refuses is caught
     except (TypeError, ValueError, OverflowError):
         duration = None
     if duration is None or not timedelta(0) <= duration <= LONGEST:

@@ -36,7 +36,7 @@ def orders(config: Config, state: State) -> Iterator[tuple[str, State]]:
     An order locks the saga row, so it waits for a cold move whose COMMIT is on its way: what of these was not committed
     by then never is. Advance alone is one statement without that lock, and may land later.
     """
-    flying = tuple(move for move in state.flying if move[2][0] == "advance")  # type: ignore[index]
+    flying = tuple(move for move in state.flying if move[2][0] == "advance")  # type: ignore[index] # moves nest
     for action, after in _orders(config, state):
         yield action, after._replace(flying=flying)
 
