@@ -19,7 +19,7 @@ from chaos.report import Criterion, Report
 from chaos.stage import Stage
 
 _ACTIVE = "SELECT count(*) FROM saga_runs WHERE status IN ('pending', 'running', 'compensating')"
-_TAKEN = "SELECT count(*) FROM episodes WHERE outcome IN ('orphaned', 'died')"
+_TAKEN = "SELECT count(*) FROM saga_episodes WHERE outcome IN ('orphaned', 'died')"
 LONGEST = 600  # seconds, on two cores
 MISSED_SECONDS = 30.0  # for the faults that found no victim in the window
 console = Console(highlight=False)

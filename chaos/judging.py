@@ -24,7 +24,7 @@ LARGE = ("main", "database restart", "database outage", "broker restart", "broke
 KILLS = ("child in execute", "child in compensate", "child anywhere", "main")
 _EPISODES = """
 SELECT saga_id::text, pid, extract(epoch FROM started_at)::float8, extract(epoch FROM ended_at)::float8, outcome::text
-FROM episodes ORDER BY saga_id, fence
+FROM saga_episodes ORDER BY saga_id, fence
 """
 _RATES = """
 SELECT

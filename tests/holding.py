@@ -40,6 +40,6 @@ def expire(engine: Engine, saga_id: str) -> None:
     """Let the lease of the open episode be over, as if its worker had been paused that long."""
     with psycopg.connect(engine.settings.database_url, autocommit=True) as connection:
         connection.execute(
-            "UPDATE episodes SET lease_until = now() - interval '1 second' WHERE saga_id = %s AND ended_at IS NULL",
+            "UPDATE saga_episodes SET lease_until = now() - interval '1 second' WHERE saga_id = %s AND ended_at IS NULL",
             (saga_id,),
         )

@@ -110,7 +110,7 @@ class JournalEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Episode:
-    """One worker's hold of a saga, from claim to letting go (`episodes`)."""
+    """One worker's hold of a saga, from claim to letting go (`saga_episodes`)."""
 
     saga_id: str
     fence: int

@@ -40,6 +40,7 @@ class DefinitionStore:
                 "recovery_policy": definition.recovery_policy,
                 "max_recoveries": definition.max_recoveries,
                 "options": json.dumps(definition.options),
+                "source_env": None,
             },
         )
 

@@ -13,13 +13,13 @@ from sagaworker.domain.status import EpisodeOutcome, RunStatus, StepStatus, Wait
 from sagaworker.domain.values import Json
 from sagaworker.ledger.connection import Database, sql
 from sagaworker.ledger.line import Line
-from sagaworker.ledger.schema import episodes, saga_events, saga_runs, saga_step_results
+from sagaworker.ledger.schema import saga_episodes, saga_events, saga_runs, saga_step_results
 
 Answer = TypeVar("Answer")
 _RUN = [saga_runs.c[name] for name in SagaRun.__slots__]
 _STEP = [saga_step_results.c[name] for name in StepResult.__slots__]
 _EVENT = [saga_events.c[name] for name in JournalEntry.__slots__]
-_EPISODE = [episodes.c[name] for name in Episode.__slots__]
+_EPISODE = [saga_episodes.c[name] for name in Episode.__slots__]
 
 
 class Reads:
@@ -92,7 +92,7 @@ class Reads:
         if row is None:
             return None
         journal = sa.select(*_EVENT).where(saga_events.c.saga_id == saga_id).order_by(saga_events.c.seq)
-        held = sa.select(*_EPISODE).where(episodes.c.saga_id == saga_id).order_by(episodes.c.fence)
+        held = sa.select(*_EPISODE).where(saga_episodes.c.saga_id == saga_id).order_by(saga_episodes.c.fence)
         steps = tuple(self._steps(connection, saga_id))
         context = row["context"] if row["completed_at"] else _folded(step.output or {} for step in steps)
         return Timeline(

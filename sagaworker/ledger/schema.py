@@ -96,8 +96,8 @@ saga_events = Table(
     Column("created_at", _INSTANT, nullable=False, server_default=text("clock_timestamp()")),
 )
 
-episodes = Table(
-    "episodes",
+saga_episodes = Table(
+    "saga_episodes",
     metadata,
     Column("saga_id", UUID(as_uuid=False), primary_key=True),
     Column("fence", BigInteger, primary_key=True, autoincrement=False),
@@ -124,13 +124,22 @@ saga_definitions = Table(
     Column("options", JSONB, nullable=False, server_default="{}"),
     Column("disabled_at", _INSTANT),
     Column("inserted_at", _INSTANT, nullable=False, server_default=text("clock_timestamp()")),
+    Column("source_env", Text),
 )
 
-sweep_state = Table(
-    "sweep_state",
+saga_sweeps = Table(
+    "saga_sweeps",
     metadata,
     Column("name", Text, primary_key=True),
     Column("last_at", _INSTANT, nullable=False),
     Column("server_started_at", _INSTANT),
     Column("held_until", _INSTANT),
+)
+
+saga_ledger = Table(
+    "saga_ledger",
+    metadata,
+    Column("id", UUID(as_uuid=False), nullable=False, server_default=text("gen_random_uuid()")),
+    Column("made_at", _INSTANT, nullable=False, server_default=text("clock_timestamp()")),
+    Column("is_the_only", Boolean, primary_key=True, server_default=text("true")),
 )

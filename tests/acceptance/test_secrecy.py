@@ -31,7 +31,7 @@ TENANTS = {
     "talkative": ([*PROVISION, SPOILS + "RaisesItsConnection"], "rolled_back"),
 }
 ROTATION = 7
-TABLES_OF_SAGAS = {"saga_runs", "saga_step_results", "saga_events", "episodes"}
+TABLES_OF_SAGAS = {"saga_runs", "saga_step_results", "saga_events", "saga_episodes"}
 END = b"the end of the traffic"
 
 

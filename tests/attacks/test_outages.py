@@ -219,7 +219,7 @@ def test_a_heartbeat_that_meets_a_locked_row_or_a_dead_thread_start_goes_on(engi
         for hold in holds:
             heartbeat.add(hold)
         with psycopg.connect(short.settings.database_url) as locker:
-            locker.execute("SELECT FROM episodes WHERE saga_id = %s FOR UPDATE", (run.id,))
+            locker.execute("SELECT FROM saga_episodes WHERE saga_id = %s FOR UPDATE", (run.id,))
             begun = time.monotonic()
             wait_until(lambda: time.monotonic() - begun > 0.5, timeout=2)
         wait_until(lambda: all(hold.lease.sent_at > begun + 0.5 for hold in holds), timeout=3)

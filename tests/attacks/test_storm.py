@@ -113,7 +113,7 @@ def storm(engines, sagas, number, until):
             "expire": (
                 14,
                 lambda _e, s: sql(
-                    "UPDATE episodes SET lease_until = now() - interval '1 minute'"
+                    "UPDATE saga_episodes SET lease_until = now() - interval '1 minute'"
                     " WHERE saga_id = %s AND ended_at IS NULL",
                     s,
                 ),

@@ -40,9 +40,9 @@ def _run(values: str) -> str:
 
 
 _SECOND_EPISODE = """
-    INSERT INTO episodes (saga_id, fence, owner, host, pid, lease_until, started_at, ended_at, outcome)
+    INSERT INTO saga_episodes (saga_id, fence, owner, host, pid, lease_until, started_at, ended_at, outcome)
     SELECT saga_id, {fence}, owner, host, pid, lease_until, {started_at}, {ended_at}, {outcome}
-    FROM episodes WHERE saga_id = %(id)s ORDER BY fence DESC LIMIT 1
+    FROM saga_episodes WHERE saga_id = %(id)s ORDER BY fence DESC LIMIT 1
 """
 
 SEEDS = [
@@ -52,7 +52,7 @@ SEEDS = [
         1,
         "completed",
         "a terminal run with an open episode",
-        "UPDATE episodes SET ended_at = NULL, outcome = NULL WHERE saga_id = %(id)s",
+        "UPDATE saga_episodes SET ended_at = NULL, outcome = NULL WHERE saga_id = %(id)s",
     ),
     Seed(
         2,
@@ -65,13 +65,13 @@ SEEDS = [
         3,
         "completed_after_its_worker_died",
         "an episode that ended after the next began",
-        "UPDATE episodes SET ended_at = now() + interval '1 minute' WHERE saga_id = %(id)s AND fence = 1",
+        "UPDATE saga_episodes SET ended_at = now() + interval '1 minute' WHERE saga_id = %(id)s AND fence = 1",
     ),
     Seed(
         3,
         "completed",
         "an episode above the run's fence",
-        "UPDATE episodes SET fence = 7 WHERE saga_id = %(id)s;"
+        "UPDATE saga_episodes SET fence = 7 WHERE saga_id = %(id)s;"
         + _SECOND_EPISODE.format(
             fence=1,
             started_at="started_at - interval '1 hour'",
@@ -157,7 +157,7 @@ SEEDS = [
         16,
         "completed",
         "an episode that ended before it began",
-        "UPDATE episodes SET started_at = now() + interval '1 hour' WHERE saga_id = %(id)s",
+        "UPDATE saga_episodes SET started_at = now() + interval '1 hour' WHERE saga_id = %(id)s",
     ),
     Seed(17, "completed", "a context that is not the fold", _run("""context = context || '{"last": 1}'""")),
     Seed(17, "rolled_back", "a terminal run without its context", _run("context = NULL")),
@@ -176,7 +176,7 @@ SEEDS = [
         19,
         "running",
         "a holder that is long dead",
-        "UPDATE episodes SET lease_until = now() - interval '31 seconds' WHERE saga_id = %(id)s",
+        "UPDATE saga_episodes SET lease_until = now() - interval '31 seconds' WHERE saga_id = %(id)s",
     ),
     Seed(20, "pending", "one key for two runs", _run("key = 'order-1'")),
     Seed(23, "pending", "no journal", "DELETE FROM saga_events WHERE saga_id = %(id)s"),
@@ -220,10 +220,10 @@ class Ledger:
 
 # What keeps some of these breaches out of a real ledger: constraints, which a restored backup or a repair may lack.
 GUARDS = """
-    DROP INDEX episodes_one_open_per_saga;
+    DROP INDEX saga_episodes_one_open_per_saga;
     DROP INDEX saga_runs_kind_key_is_unique
 """
-TABLES = ("saga_runs", "saga_step_results", "saga_events", "episodes")
+TABLES = ("saga_runs", "saga_step_results", "saga_events", "saga_episodes")
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from tests.ledger.varied import KINDS, SCOPE, Sagas
 
 FINISHED = 100_000
 MOST = 100  # rows that a statement may look at, however many sagas are finished or active
-TABLES = {"saga_runs", "saga_step_results", "saga_events", "episodes"}
+TABLES = {"saga_runs", "saga_step_results", "saga_events", "saga_episodes"}
 STATEMENTS = sorted(file.name.removesuffix(".sql") for file in files("sagaworker.ledger").joinpath("sql").iterdir())
 STATEMENTS.remove("audit")
 ERROR = {"kind": "X", "message": "x"}
@@ -48,7 +48,7 @@ FILL = (
     SELECT id, 0, 'echo', 'completed', '{}', 1, 1, now() FROM saga_runs WHERE kind = 'finished'
     """,
     """
-    INSERT INTO episodes (saga_id, fence, owner, host, pid, lease_until, ended_at, outcome)
+    INSERT INTO saga_episodes (saga_id, fence, owner, host, pid, lease_until, ended_at, outcome)
     SELECT id, 1, gen_random_uuid(), 'h', 1, now(), now(), 'completed' FROM saga_runs WHERE kind = 'finished'
     """,
     """
@@ -73,7 +73,7 @@ CROWD = (
     SELECT id, 0, 'echo', 'pending', 1 FROM saga_runs WHERE kind = 'crowd'
     """,
     """
-    INSERT INTO episodes (saga_id, fence, owner, host, pid, lease_until)
+    INSERT INTO saga_episodes (saga_id, fence, owner, host, pid, lease_until)
     SELECT id, 1, gen_random_uuid(), 'h', 1, now() + interval '1 day' FROM saga_runs
     WHERE kind = 'crowd' AND wake_at IS NULL
     """,

@@ -159,7 +159,7 @@ def test_a_stranger_who_locks_one_episode_costs_only_its_beat_and_fences_nothing
     with Engine(short) as engine, psycopg.connect(settings.database_url) as stranger:
         holds = [claimed(engine, engine.start("t", ["steps.echo"]).id) for _ in range(3)]
         locked, *others = holds
-        stranger.execute("SELECT FROM episodes WHERE saga_id = %s FOR UPDATE", [locked.saga_id])
+        stranger.execute("SELECT FROM saga_episodes WHERE saga_id = %s FOR UPDATE", [locked.saga_id])
         ends = {hold.saga_id: lease_end(engine, hold) for hold in holds}
         heartbeat = Heartbeat(engine.ledger)
         try:

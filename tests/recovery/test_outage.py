@@ -13,7 +13,7 @@ from tests.waiting import wait_until
 
 def slept(engine, seconds):
     """As if no sweeper had reached the database for so long."""
-    execute(engine, "UPDATE sweep_state SET last_at = last_at - %s * interval '1 second'", seconds)
+    execute(engine, "UPDATE saga_sweeps SET last_at = last_at - %s * interval '1 second'", seconds)
 
 
 def test_the_first_sweep_of_a_ledger_is_not_held_back(engine):
@@ -39,7 +39,7 @@ def test_after_a_gap_longer_than_tick_and_lease_takeovers_wait_one_lease_and_doo
     assert (result.restarted, result.held_back, result.rung) == (0, 1, 1)
     assert rung == [due.id]
     assert engine.sweep().held_back == 1
-    execute(engine, "UPDATE sweep_state SET held_until = held_until - interval '30 seconds'")
+    execute(engine, "UPDATE saga_sweeps SET held_until = held_until - interval '30 seconds'")
     assert engine.sweep().restarted == 1
     assert engine.get(run.id).recoveries == 1
 
@@ -52,7 +52,7 @@ def test_one_sweeper_that_notices_holds_all_back(engine):
         assert first.sweep().held_back == 1
         assert second.sweep().held_back == 1
         assert engine.sweep_tick().held_back == 0  # the tick was taken already
-    execute(engine, "UPDATE sweep_state SET held_until = NULL")
+    execute(engine, "UPDATE saga_sweeps SET held_until = NULL")
     assert engine.sweep().restarted == 1
 
 
@@ -61,16 +61,16 @@ def test_a_server_that_was_started_again_holds_back_for_as_long_as_nobody_reache
     engine.sweep()
     orphan(engine)
     slept(engine, away)
-    execute(engine, "UPDATE sweep_state SET server_started_at = server_started_at - interval '1 day'")
+    execute(engine, "UPDATE saga_sweeps SET server_started_at = server_started_at - interval '1 day'")
     assert engine.sweep().held_back == 1
-    execute(engine, "UPDATE sweep_state SET held_until = held_until - %s * interval '1 second'", held - 2)
+    execute(engine, "UPDATE saga_sweeps SET held_until = held_until - %s * interval '1 second'", held - 2)
     assert engine.sweep().held_back == 1, "two seconds before"
-    execute(engine, "UPDATE sweep_state SET held_until = held_until - interval '3 seconds'")
+    execute(engine, "UPDATE saga_sweeps SET held_until = held_until - interval '3 seconds'")
     assert engine.sweep().restarted == 1, "a second after"
 
 
 def test_a_second_restart_does_not_shorten_what_the_first_one_holds_back(engine):
-    restarted = "UPDATE sweep_state SET server_started_at = server_started_at - interval '1 day'"
+    restarted = "UPDATE saga_sweeps SET server_started_at = server_started_at - interval '1 day'"
     engine.sweep()
     orphan(engine)
     slept(engine, 20)
@@ -79,19 +79,19 @@ def test_a_second_restart_does_not_shorten_what_the_first_one_holds_back(engine)
     execute(engine, restarted)
     assert engine.sweep().held_back == 1
     assert engine.sweep().held_back == 1
-    execute(engine, "UPDATE sweep_state SET held_until = held_until - interval '21 seconds'")
+    execute(engine, "UPDATE saga_sweeps SET held_until = held_until - interval '21 seconds'")
     assert engine.sweep().restarted == 1
 
 
 def test_a_holder_that_lived_through_the_outage_keeps_its_saga(engine):
     engine.sweep()
     hold = claimed(engine, engine.start("t", ["steps.echo"]).id)
-    execute(engine, "UPDATE episodes SET lease_until = now() - interval '1 second'")
+    execute(engine, "UPDATE saga_episodes SET lease_until = now() - interval '1 second'")
     slept(engine, 3600)
     assert engine.sweep().held_back == 1
     with engine.database.checkout() as connection:
         assert engine.ledger.extend([(hold.saga_id, hold.fence)], connection)
-    execute(engine, "UPDATE sweep_state SET held_until = NULL")
+    execute(engine, "UPDATE saga_sweeps SET held_until = NULL")
     assert engine.sweep().restarted == 0
     hold.yield_()
     hold.close()
@@ -128,7 +128,7 @@ def test_a_sweeper_that_could_not_reach_the_database_holds_back_for_as_long_and_
 def rewound(engine, seconds):
     """As if all that sweepers noted had been so long ago."""
     slept(engine, seconds)
-    execute(engine, "UPDATE sweep_state SET held_until = held_until - %s * interval '1 second'", seconds)
+    execute(engine, "UPDATE saga_sweeps SET held_until = held_until - %s * interval '1 second'", seconds)
 
 
 def test_sweeps_rarer_than_any_gap_take_over_at_every_second_one(engine):
@@ -148,9 +148,9 @@ def test_a_server_that_is_started_again_holds_back_also_while_sweeps_are_rare(en
     engine.sweep()
     orphan(engine)
     rewound(engine, 3600)
-    execute(engine, "UPDATE sweep_state SET server_started_at = server_started_at - interval '1 day'")
+    execute(engine, "UPDATE saga_sweeps SET server_started_at = server_started_at - interval '1 day'")
     assert engine.sweep().held_back == 1
-    execute(engine, "UPDATE sweep_state SET held_until = NULL")
+    execute(engine, "UPDATE saga_sweeps SET held_until = NULL")
     assert engine.sweep().restarted == 1
 
 
@@ -163,7 +163,7 @@ def test_a_restart_of_everything_waits_for_no_lease_unless_it_took_fifty_seconds
         slept(before, downtime)
     with another(engine, sweep_interval=timedelta(seconds=10)) as after:
         assert after.sweep().restarted == restarted
-    execute(engine, "UPDATE sweep_state SET held_until = NULL")
+    execute(engine, "UPDATE saga_sweeps SET held_until = NULL")
     engine.sweep()
 
 

@@ -116,7 +116,7 @@ def test_rings_that_overflow_do_not_keep_the_others_from_being_rung(engine, rung
 def test_many_poisoned_runs_do_not_fill_the_sweep(engine):
     poisoned = [orphan(engine) for _ in range(3)]
     execute(engine, "UPDATE saga_runs SET recoveries = 2147483647")
-    execute(engine, "UPDATE episodes SET lease_until = '-infinity'")
+    execute(engine, "UPDATE saga_episodes SET lease_until = '-infinity'")
     sound = orphan(engine)
     from sagaworker import recovery
 

@@ -60,7 +60,7 @@ def test_of_three_beats_that_tick_at_once_one_sweeps(engine):
         assert sorted(result.restarted for result in results) == [0, 0, 1]
         abandon(slow, slow.list()[0].id)
         assert slow.sweep_tick().restarted == 0
-        execute(slow, "UPDATE sweep_state SET last_at = last_at - interval '31 seconds' WHERE name LIKE 'sweep %'")
+        execute(slow, "UPDATE saga_sweeps SET last_at = last_at - interval '31 seconds' WHERE name LIKE 'sweep %'")
         assert slow.sweep_tick().restarted == 1
 
 
@@ -99,9 +99,9 @@ def test_a_worker_sweeps_when_no_beat_did_for_three_ticks_and_not_before(engine)
         worker.sweep()
         orphan(worker)
         assert worker.sweep_if_overdue() is None
-        execute(worker, "UPDATE sweep_state SET last_at = last_at - interval '170 seconds' WHERE name LIKE 'sweep %'")
+        execute(worker, "UPDATE saga_sweeps SET last_at = last_at - interval '170 seconds' WHERE name LIKE 'sweep %'")
         assert worker.sweep_if_overdue() is None
-        execute(worker, "UPDATE sweep_state SET last_at = last_at - interval '11 seconds' WHERE name LIKE 'sweep %'")
+        execute(worker, "UPDATE saga_sweeps SET last_at = last_at - interval '11 seconds' WHERE name LIKE 'sweep %'")
         result = worker.sweep_if_overdue()
         assert result is not None
         assert result.restarted == 1
@@ -137,7 +137,7 @@ def test_one_sweep_after_a_mass_death_is_bounded_and_so_are_its_doorbells(engine
     assert (BATCH * ROUNDS, RINGS) == (2000, 1000)
     for run in engine.start_many([{"kind": "t", "steps": ["steps.echo"]} for _ in range(30)]):
         claimed(engine, run.id).close()
-    execute(engine, "UPDATE episodes SET lease_until = now() - interval '1 second'")
+    execute(engine, "UPDATE saga_episodes SET lease_until = now() - interval '1 second'")
     rung.clear()
     assert [engine.sweep().restarted for _ in range(4)] == [12, 12, 6, 0]
     assert len(rung) == 10 + 10 + 6

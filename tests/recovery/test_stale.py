@@ -47,7 +47,7 @@ def test_a_fresh_run_is_not_listed(engine):
 
 def test_an_old_episode_is_listed_and_so_is_an_old_due_run_among_younger_ones(engine):
     old = orphan(engine)
-    execute(engine, "UPDATE episodes SET lease_until = now() - interval '1 hour'")
+    execute(engine, "UPDATE saga_episodes SET lease_until = now() - interval '1 hour'")
     young = orphan(engine)
     assert ids(engine.list_stale_running(stale_after=600)) == [old.id]
     assert set(ids(engine.list_stale_running())) == {old.id, young.id}
@@ -57,10 +57,10 @@ def test_an_old_episode_is_listed_and_so_is_an_old_due_run_among_younger_ones(en
 
 def test_a_long_step_with_a_living_heartbeat_is_not_stale(engine):
     held = claimed(engine, engine.start("t", ["steps.echo"]).id)
-    execute(engine, "UPDATE episodes SET started_at = now() - interval '1 day'")
+    execute(engine, "UPDATE saga_episodes SET started_at = now() - interval '1 day'")
     assert engine.list_stale_running() == []
     assert engine.sweep().restarted == 0
-    execute(engine, "UPDATE episodes SET started_at = now()")
+    execute(engine, "UPDATE saga_episodes SET started_at = now()")
     held.yield_()
     held.close()
 
@@ -78,7 +78,7 @@ def test_a_run_that_waits_for_a_person_or_failed_is_never_listed(engine, policy)
     orphan(engine, recovery_policy=policy)
     assert len(engine.list_stale_running()) == 1
     engine.sweep()
-    execute(engine, "UPDATE episodes SET lease_until = now() - interval '1 hour'")
+    execute(engine, "UPDATE saga_episodes SET lease_until = now() - interval '1 hour'")
     assert engine.list_stale_running() == []
 
 

@@ -254,7 +254,7 @@ def test_a_mass_death_is_taken_over_in_bounded_batches(engine, count):
     for run in runs:
         claimed(engine, run.id).close()
     with psycopg.connect(engine.settings.database_url, autocommit=True) as connection:
-        connection.execute("UPDATE episodes SET lease_until = now() - interval '1 second'")
+        connection.execute("UPDATE saga_episodes SET lease_until = now() - interval '1 second'")
     assert engine.sweep().restarted == count
     assert engine.sweep().restarted == 0
 
@@ -264,7 +264,7 @@ def test_ten_thousand_parked_sagas_take_no_episode_and_no_look_of_a_sweep(engine
     assert engine.run(run.id).waiting_for == "retry"
     for table, id in (
         ("saga_runs", "id"),
-        *((one, "saga_id") for one in ("saga_step_results", "saga_events", "episodes")),
+        *((one, "saga_id") for one in ("saga_step_results", "saga_events", "saga_episodes")),
     ):
         execute(
             engine,
@@ -278,7 +278,7 @@ def test_ten_thousand_parked_sagas_take_no_episode_and_no_look_of_a_sweep(engine
         assert not any(value for name, value in asdict(engine.sweep()).items() if name != "held_back")
     assert rung == []
     assert rows_read(engine) - before < 100
-    assert execute(engine, "SELECT count(*) FROM episodes WHERE ended_at IS NULL") == [(0,)]
+    assert execute(engine, "SELECT count(*) FROM saga_episodes WHERE ended_at IS NULL") == [(0,)]
 
 
 def rows_read(engine) -> int:

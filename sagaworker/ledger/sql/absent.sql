@@ -16,7 +16,7 @@ WITH run AS (
     AND held.deadline_at IS NULL
     AND held.attempts = %(attempts)s
     AND coalesce(held.quarantine_until <= statement_timestamp(), true)
-    AND EXISTS (SELECT FROM episodes AS e WHERE e.saga_id = %(saga_id)s AND e.fence = %(fence)s AND e.ended_at IS NULL)
+    AND EXISTS (SELECT FROM saga_episodes AS e WHERE e.saga_id = %(saga_id)s AND e.fence = %(fence)s AND e.ended_at IS NULL)
   RETURNING r.id, r.seq, r.status, r.waiting_for, held.in_doubt
 ),
 step AS (

@@ -6,7 +6,7 @@ WITH found AS (
     r.id,
     l.step_idx AS idx,
     r.status = 'running' AND (
-      EXISTS (SELECT FROM episodes AS e WHERE e.saga_id = %(saga_id)s AND e.ended_at IS NULL)
+      EXISTS (SELECT FROM saga_episodes AS e WHERE e.saga_id = %(saga_id)s AND e.ended_at IS NULL)
       OR coalesce(r.waiting_for IN ('hold', 'operator', 'children'), false)
     ) OR r.status = 'pending' AND r.waiting_for IS NOT NULL AS flag_only,
     CASE

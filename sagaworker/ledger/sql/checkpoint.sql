@@ -13,7 +13,7 @@ WITH run AS (
     AND held.step_idx = %(idx)s
     AND held.status = 'running'
     AND held.fence = %(fence)s
-    AND EXISTS (SELECT FROM episodes AS e WHERE e.saga_id = %(saga_id)s AND e.fence = %(fence)s AND e.ended_at IS NULL)
+    AND EXISTS (SELECT FROM saga_episodes AS e WHERE e.saga_id = %(saga_id)s AND e.fence = %(fence)s AND e.ended_at IS NULL)
   RETURNING r.id, r.seq, r.status, r.waiting_for
 ),
 noted AS (

@@ -19,7 +19,7 @@ WITH run AS (
     AND r.status IN ('pending', 'running', 'compensating')
     AND r.archived_at IS NULL
     AND (r.waiting_for IS NULL OR (r.waiting_for IN ('timer', 'retry', 'quarantine') AND r.wake_at <= statement_timestamp()))
-    AND NOT EXISTS (SELECT FROM episodes AS e WHERE e.saga_id = %(saga_id)s AND e.ended_at IS NULL)
+    AND NOT EXISTS (SELECT FROM saga_episodes AS e WHERE e.saga_id = %(saga_id)s AND e.ended_at IS NULL)
   RETURNING
     r.id, r.fence, r.seq, r.status, r.current_step_idx, r.cancel_requested, r.max_recoveries,
     coalesce(r.deadline_at <= statement_timestamp(), false) AS deadline_passed
@@ -55,7 +55,7 @@ ledger AS (
     l.fence, l.deadline_at, l.checkpoint, l.quarantine_until
 ),
 episode AS (
-  INSERT INTO episodes (saga_id, fence, owner, host, pid, task_id, lease_until, lease_cap)
+  INSERT INTO saga_episodes (saga_id, fence, owner, host, pid, task_id, lease_until, lease_cap)
   SELECT
     run.id, run.fence, %(owner)s, %(host)s, %(pid)s, %(task_id)s,
     clock_timestamp() + %(lease)s::interval, ledger.deadline_at + %(grace)s::interval

@@ -28,7 +28,7 @@ WITH found AS (
     AND r.status = 'compensating'
     AND r.current_step_idx = %(idx)s
     AND held.status = 'compensating'
-    AND EXISTS (SELECT FROM episodes AS e WHERE e.saga_id = %(saga_id)s AND e.fence = %(fence)s AND e.ended_at IS NULL)
+    AND EXISTS (SELECT FROM saga_episodes AS e WHERE e.saga_id = %(saga_id)s AND e.fence = %(fence)s AND e.ended_at IS NULL)
 ),
 run AS (
   UPDATE saga_runs AS r
@@ -78,7 +78,7 @@ undo AS (
   WHERE l.saga_id = %(saga_id)s AND l.step_idx = run.undo_idx AND NOT run.halts
 ),
 episode AS (
-  UPDATE episodes AS e
+  UPDATE saga_episodes AS e
   SET ended_at = statement_timestamp(), outcome = CASE WHEN run.halts THEN 'parked' ELSE run.status END
   FROM run
   WHERE e.saga_id = %(saga_id)s AND e.fence = %(fence)s AND (run.halts OR run.undo_idx IS NULL)

@@ -50,7 +50,7 @@ done AS (
   WHERE l.saga_id = %(saga_id)s AND l.step_idx = %(idx)s
 ),
 episode AS (
-  UPDATE episodes AS e
+  UPDATE saga_episodes AS e
   SET ended_at = statement_timestamp(), outcome = 'completed'
   FROM run
   WHERE e.saga_id = %(saga_id)s AND e.fence = %(fence)s AND run.status = 'completed'

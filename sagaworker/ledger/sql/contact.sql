@@ -2,7 +2,7 @@
 -- For as long as it may have lasted, at most a lease: within that the living have beaten again.
 -- A gap that follows a contact which was held back itself holds nothing: sweeps that are always that rare (somebody's
 -- cron) would else never take anything over. Who lived through a second outage so soon saw it fail.
-INSERT INTO sweep_state AS s (name, last_at, server_started_at)
+INSERT INTO saga_sweeps AS s (name, last_at, server_started_at)
 VALUES ('database', clock_timestamp(), pg_postmaster_start_time())
 ON CONFLICT (name) DO UPDATE
 SET

@@ -1,7 +1,7 @@
 -- read: open episodes whose lease has expired, oldest first, page by page; no locks
 SELECT
   e.saga_id::text AS saga_id, e.fence, r.recovery_policy, r.kind, r.actor_id, r.status, e.lease_until::text AS lease_until
-FROM episodes AS e
+FROM saga_episodes AS e
 JOIN saga_runs AS r ON r.id = e.saga_id
 WHERE
   e.ended_at IS NULL

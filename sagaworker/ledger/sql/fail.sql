@@ -23,7 +23,7 @@ WITH found AS (
     AND r.current_step_idx = %(idx)s
     AND held.status IN ('pending', 'running')
     AND held.attempts = %(attempts)s
-    AND EXISTS (SELECT FROM episodes AS e WHERE e.saga_id = %(saga_id)s AND e.fence = %(fence)s AND e.ended_at IS NULL)
+    AND EXISTS (SELECT FROM saga_episodes AS e WHERE e.saga_id = %(saga_id)s AND e.fence = %(fence)s AND e.ended_at IS NULL)
 ),
 run AS (
   UPDATE saga_runs AS r
@@ -71,7 +71,7 @@ undo AS (
   WHERE l.saga_id = %(saga_id)s AND l.step_idx = run.undo_idx AND run.undo_idx <> %(idx)s
 ),
 episode AS (
-  UPDATE episodes AS e
+  UPDATE saga_episodes AS e
   SET ended_at = statement_timestamp(), outcome = 'rolled_back'
   FROM run
   WHERE e.saga_id = %(saga_id)s AND e.fence = %(fence)s AND run.undo_idx IS NULL

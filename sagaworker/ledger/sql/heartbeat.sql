@@ -14,7 +14,7 @@ held AS (
   FROM asked
   CROSS JOIN LATERAL (
     SELECT e.saga_id, e.fence
-    FROM episodes AS e
+    FROM saga_episodes AS e
     WHERE e.saga_id = asked.saga_id AND e.fence = asked.fence AND e.ended_at IS NULL
     FOR UPDATE SKIP LOCKED
   ) AS e
@@ -29,7 +29,7 @@ capped AS (
   LEFT JOIN saga_step_results AS l ON l.saga_id = r.id AND l.step_idx = r.current_step_idx
 ),
 extended AS (
-  UPDATE episodes AS e
+  UPDATE saga_episodes AS e
   SET
     lease_until = CASE WHEN capped.is_over THEN e.lease_until ELSE clock_timestamp() + %(lease)s::interval END,
     lease_cap = capped.lease_cap
@@ -48,7 +48,7 @@ FROM (
 ) AS passed
 CROSS JOIN LATERAL (
   SELECT
-  FROM episodes AS e
+  FROM saga_episodes AS e
   WHERE e.saga_id = passed.saga_id AND e.fence = passed.fence AND e.ended_at IS NULL
   OFFSET 0
 ) AS e

@@ -10,7 +10,7 @@ SELECT
     r.status IN ('pending', 'running', 'compensating')
     AND r.archived_at IS NULL
     AND (r.waiting_for IS NULL OR (r.waiting_for IN ('timer', 'retry', 'quarantine') AND r.wake_at <= statement_timestamp()))
-    AND NOT EXISTS (SELECT FROM episodes AS e WHERE e.saga_id = %(saga_id)s AND e.ended_at IS NULL)
+    AND NOT EXISTS (SELECT FROM saga_episodes AS e WHERE e.saga_id = %(saga_id)s AND e.ended_at IS NULL)
   ) AS is_claimable
 FROM saga_runs AS r
 WHERE r.id = %(saga_id)s

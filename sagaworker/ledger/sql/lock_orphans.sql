@@ -14,7 +14,7 @@ CROSS JOIN LATERAL (
 ) AS r
 CROSS JOIN LATERAL (
   SELECT
-  FROM episodes AS e
+  FROM saga_episodes AS e
   WHERE
     e.saga_id = r.id
     AND e.fence = r.fence

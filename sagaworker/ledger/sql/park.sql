@@ -12,7 +12,7 @@ WITH run AS (
     AND r.status = %(status)s
     AND r.status IN ('running', 'compensating')
     AND r.current_step_idx = %(idx)s
-    AND EXISTS (SELECT FROM episodes AS e WHERE e.saga_id = %(saga_id)s AND e.fence = %(fence)s AND e.ended_at IS NULL)
+    AND EXISTS (SELECT FROM saga_episodes AS e WHERE e.saga_id = %(saga_id)s AND e.fence = %(fence)s AND e.ended_at IS NULL)
   RETURNING r.id, r.seq, r.status, r.waiting_for
 ),
 ledger AS (
@@ -22,7 +22,7 @@ ledger AS (
   WHERE l.saga_id = %(saga_id)s AND l.step_idx = %(idx)s
 ),
 episode AS (
-  UPDATE episodes AS e
+  UPDATE saga_episodes AS e
   SET ended_at = statement_timestamp(), outcome = 'parked'
   FROM run
   WHERE e.saga_id = %(saga_id)s AND e.fence = %(fence)s

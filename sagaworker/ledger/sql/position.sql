@@ -5,7 +5,7 @@ SELECT
   r.waiting_for IS NOT NULL AND r.waiting_for = 'hold' AS on_hold,
   EXISTS (
     SELECT
-    FROM episodes AS e
+    FROM saga_episodes AS e
     WHERE e.saga_id = %(saga_id)s AND e.fence = %(fence)s AND e.owner = %(owner)s AND e.ended_at IS NULL
   ) AS is_open,
   l.status AS row_status, l.attempts, l.failed_attempts, l.in_doubt, l.recoveries, l.compensation_attempts, l.compensation_recoveries,

@@ -6,7 +6,7 @@ WITH found AS (
   SELECT
     r.id,
     l.status IS NOT DISTINCT FROM 'compensation_failed' AS has_halted,
-    EXISTS (SELECT FROM episodes AS e WHERE e.saga_id = %(saga_id)s AND e.ended_at IS NULL) AS is_held
+    EXISTS (SELECT FROM saga_episodes AS e WHERE e.saga_id = %(saga_id)s AND e.ended_at IS NULL) AS is_held
   FROM saga_runs AS r
   LEFT JOIN saga_step_results AS l ON l.saga_id = %(saga_id)s AND l.step_idx = r.current_step_idx
   WHERE r.id = %(saga_id)s

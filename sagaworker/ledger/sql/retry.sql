@@ -28,7 +28,7 @@ WITH run AS (
     AND held.status = r.status
     AND held.attempts = %(attempts)s
     AND held.compensation_attempts = %(compensation_attempts)s
-    AND EXISTS (SELECT FROM episodes AS e WHERE e.saga_id = %(saga_id)s AND e.fence = %(fence)s AND e.ended_at IS NULL)
+    AND EXISTS (SELECT FROM saga_episodes AS e WHERE e.saga_id = %(saga_id)s AND e.fence = %(fence)s AND e.ended_at IS NULL)
   RETURNING r.id, r.seq, r.status, r.waiting_for, coalesce(r.waiting_for = 'retry', false) AS is_parked
 ),
 failed AS (
@@ -48,7 +48,7 @@ failed AS (
   RETURNING l.attempts, l.compensation_attempts
 ),
 episode AS (
-  UPDATE episodes AS e
+  UPDATE saga_episodes AS e
   SET ended_at = statement_timestamp(), outcome = 'parked'
   FROM run
   WHERE e.saga_id = %(saga_id)s AND e.fence = %(fence)s AND run.is_parked

@@ -1,6 +1,6 @@
 -- read: runs that seem abandoned: an open episode past its lease, or nobody's and due, both by stale_after
 SELECT e.saga_id::text AS saga_id
-FROM episodes AS e
+FROM saga_episodes AS e
 JOIN saga_runs AS r ON r.id = e.saga_id
 WHERE
   e.ended_at IS NULL
@@ -19,7 +19,7 @@ WHERE
   AND r.wake_at <= (SELECT clock_timestamp() - %(stale_after)s::interval)
   AND r.waiting_for IS NULL
   AND r.archived_at IS NULL
-  AND NOT EXISTS (SELECT FROM episodes AS e WHERE e.saga_id = r.id AND e.ended_at IS NULL OFFSET 0)
+  AND NOT EXISTS (SELECT FROM saga_episodes AS e WHERE e.saga_id = r.id AND e.ended_at IS NULL OFFSET 0)
   AND (%(source_stack)s::text IS NULL OR r.source_stack IS NULL OR r.source_stack = %(source_stack)s::text)
   AND r.source_env IS NOT DISTINCT FROM %(source_env)s::text
 LIMIT %(limit)s

@@ -28,7 +28,7 @@ found AS (
     AND r.status IN ('running', 'compensating')
     AND EXISTS (
       SELECT
-      FROM episodes AS e
+      FROM saga_episodes AS e
       WHERE
         e.saga_id = r.id
         AND e.fence = r.fence
@@ -114,7 +114,7 @@ undo AS (
   WHERE l.saga_id = run.id AND l.step_idx = run.undo_idx AND run.undo_idx <> run.idx AND run.policy = 'compensate'
 ),
 episode AS (
-  UPDATE episodes AS e
+  UPDATE saga_episodes AS e
   SET ended_at = statement_timestamp(), outcome = %(outcome)s
   FROM run
   WHERE e.saga_id = run.id AND e.fence = run.old_fence

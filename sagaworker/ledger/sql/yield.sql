@@ -10,7 +10,7 @@ WITH run AS (
     r.id = %(saga_id)s
     AND r.fence = %(fence)s
     AND r.status IN ('running', 'compensating')
-    AND EXISTS (SELECT FROM episodes AS e WHERE e.saga_id = %(saga_id)s AND e.fence = %(fence)s AND e.ended_at IS NULL)
+    AND EXISTS (SELECT FROM saga_episodes AS e WHERE e.saga_id = %(saga_id)s AND e.fence = %(fence)s AND e.ended_at IS NULL)
   RETURNING r.id, r.seq, r.status, r.waiting_for, r.current_step_idx
 ),
 taken_back AS (
@@ -25,7 +25,7 @@ taken_back AS (
   RETURNING l.attempts
 ),
 episode AS (
-  UPDATE episodes AS e
+  UPDATE saga_episodes AS e
   SET ended_at = statement_timestamp(), outcome = 'yielded'
   FROM run
   WHERE e.saga_id = %(saga_id)s AND e.fence = %(fence)s

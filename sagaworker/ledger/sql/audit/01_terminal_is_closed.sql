@@ -6,6 +6,6 @@ FROM saga_runs AS r
 WHERE (r.status IN ('completed', 'rolled_back', 'failed')) <> (r.completed_at IS NOT NULL)
 UNION ALL
 SELECT r.id, concat('status is ', r.status, ', the episode of fence ', e.fence, ' is open')
-FROM episodes AS e
+FROM saga_episodes AS e
 JOIN saga_runs AS r ON r.id = e.saga_id
 WHERE e.ended_at IS NULL AND r.status IN ('completed', 'rolled_back', 'failed')

@@ -8,12 +8,12 @@ FROM (
     e.saga_id, e.fence, e.ended_at,
     lead(e.fence) OVER later AS next_fence,
     lead(e.started_at) OVER later AS next_started_at
-  FROM episodes AS e
+  FROM saga_episodes AS e
   WINDOW later AS (PARTITION BY e.saga_id ORDER BY e.fence)
 ) AS e
 WHERE e.ended_at > e.next_started_at + interval '1 second'
 UNION ALL
 SELECT e.saga_id, concat('an episode has fence ', e.fence, ', the run has ', r.fence)
-FROM episodes AS e
+FROM saga_episodes AS e
 JOIN saga_runs AS r ON r.id = e.saga_id
 WHERE e.fence > r.fence

@@ -1,6 +1,6 @@
 -- invariant 7: running => the cursor's row is pending, running or waiting; held, no depends_on => none above was begun
 SELECT r.id AS saga_id, concat('row ', l.step_idx, ' was begun, the cursor is ', r.current_step_idx) AS detail
-FROM episodes AS e
+FROM saga_episodes AS e
 JOIN saga_runs AS r ON r.id = e.saga_id
 JOIN saga_step_results AS l ON l.saga_id = r.id AND l.step_idx > r.current_step_idx
 WHERE

@@ -6,5 +6,5 @@ WHERE l.fence > r.fence
 UNION ALL
 SELECT l.saga_id, concat('row ', l.step_idx, ' has fence ', l.fence, ', which no episode has')
 FROM saga_step_results AS l
-LEFT JOIN episodes AS e ON e.saga_id = l.saga_id AND e.fence = l.fence
+LEFT JOIN saga_episodes AS e ON e.saga_id = l.saga_id AND e.fence = l.fence
 WHERE e.saga_id IS NULL

@@ -19,5 +19,5 @@ WHERE
   OR (l.status = 'completed' AND l.completed_at IS NULL)
 UNION ALL
 SELECT e.saga_id, concat('the episode of fence ', e.fence, ' started ', e.started_at, ', ended ', e.ended_at)
-FROM episodes AS e
+FROM saga_episodes AS e
 WHERE e.started_at > e.ended_at

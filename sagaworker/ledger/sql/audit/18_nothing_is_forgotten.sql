@@ -5,7 +5,7 @@ SELECT
     'it is ', r.status, ', waits for ', coalesce(r.waiting_for, 'nothing'),
     ' and was due ', coalesce(r.wake_at::text, 'never')) AS detail
 FROM saga_runs AS r
-LEFT JOIN episodes AS e ON e.saga_id = r.id AND e.ended_at IS NULL
+LEFT JOIN saga_episodes AS e ON e.saga_id = r.id AND e.ended_at IS NULL
 WHERE
   r.status IN ('pending', 'running', 'compensating')
   AND (r.waiting_for IS NULL OR r.waiting_for IN ('timer', 'retry', 'quarantine'))

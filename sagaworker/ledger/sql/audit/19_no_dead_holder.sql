@@ -2,5 +2,5 @@
 SELECT
   e.saga_id,
   concat('the lease of fence ', e.fence, ' ran out ', e.lease_until, ', its holder was ', e.host, ':', e.pid) AS detail
-FROM episodes AS e
+FROM saga_episodes AS e
 WHERE e.ended_at IS NULL AND e.lease_until < now() - 3 * %(sweep_interval)s::interval
