@@ -59,7 +59,7 @@ class Engine(OperatorMoves, RecoveryMoves):
         self._ring = ring
         self._failpoints = failpoints or Failpoints.from_env()
         hurt = cursor_class(self._failpoints) if self._failpoints else None
-        self.database = Database(self.settings.database_url, cursor_class=hurt)
+        self.database = Database(self.settings.database_url, schema=self.settings.schema, cursor_class=hurt)
         self.ledger = Ledger(
             self.database,
             Periods(
@@ -256,7 +256,7 @@ class Engine(OperatorMoves, RecoveryMoves):
 
     def check_schema(self) -> None:
         """Refuse a database whose tables are not those of this version."""
-        migrate.check(self.database.engine)
+        migrate.check(self.database.engine, self.settings.schema)
 
     # -- moving --------------------------------------------------------------------------------------------------------
 

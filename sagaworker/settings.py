@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
@@ -55,6 +56,15 @@ def _url(name: str, text: str, *, schemes: tuple[str, ...]) -> str:
     return text
 
 
+def _schema(name: str, text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_$]{0,62}", text) or text.lower().startswith("pg_"):
+        raise InvalidSetting(
+            f"{name} must be a PostgreSQL schema: a letter or _, then letters, digits, _ or $, 63 at most, not pg_...,"
+            f" got {text!r:.80}"
+        )
+    return text
+
+
 DATABASE_SCHEMES = ("postgresql://", "postgres://", "postgresql+psycopg://")
 BROKER_SCHEMES = (
     "redis://",
@@ -70,6 +80,7 @@ BROKER_SCHEMES = (
 _PARSERS: dict[str, Callable[[str, str], Any]] = {
     "database_url": lambda n, t: _url(n, t, schemes=DATABASE_SCHEMES),
     "broker_url": lambda n, t: _url(n, t, schemes=BROKER_SCHEMES),
+    "schema": _schema,
     "step_packages": _packages,
     "lease": lambda n, t: _seconds(n, t, least=0.5),
     "sweep_interval": lambda n, t: _seconds(n, t, least=0.1),
@@ -99,6 +110,7 @@ class Settings:
 
     database_url: str | None = field(default=None, repr=False)
     broker_url: str | None = field(default=None, repr=False)
+    schema: str | None = None
     step_packages: tuple[str, ...] = ("steps",)
     lease: timedelta = timedelta(seconds=30)
     sweep_interval: timedelta = timedelta(seconds=10)

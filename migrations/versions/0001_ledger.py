@@ -23,7 +23,7 @@ _DOMAINS = {
         "'pending', 'running', 'waiting', 'completed', 'failed', 'compensating', 'compensated',"
         " 'compensation_failed', 'skipped'"
     ),
-    "episode_outcome": "'completed', 'rolled_back', 'failed', 'parked', 'yielded', 'orphaned', 'died'",
+    "saga_episode_outcome": "'completed', 'rolled_back', 'failed', 'parked', 'yielded', 'orphaned', 'died'",
 }
 
 _UP = (
@@ -134,7 +134,7 @@ _UP = (
     )
     """,
     """
-    CREATE TABLE episodes (
+    CREATE TABLE saga_episodes (
       saga_id uuid NOT NULL,
       fence bigint NOT NULL,
       owner uuid NOT NULL,
@@ -145,14 +145,14 @@ _UP = (
       lease_cap timestamptz,
       started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
       ended_at timestamptz,
-      outcome episode_outcome,
+      outcome saga_episode_outcome,
       PRIMARY KEY (saga_id, fence),
-      CONSTRAINT episodes_ended_has_outcome CHECK ((ended_at IS NULL) = (outcome IS NULL))
+      CONSTRAINT saga_episodes_ended_has_outcome CHECK ((ended_at IS NULL) = (outcome IS NULL))
     ) WITH (fillfactor = 80)
     """,
-    "CREATE UNIQUE INDEX episodes_one_open_per_saga ON episodes (saga_id) WHERE ended_at IS NULL",
-    "CREATE INDEX episodes_open_by_lease ON episodes (lease_until) WHERE ended_at IS NULL",
-    "CREATE INDEX episodes_open_by_owner ON episodes (owner) WHERE ended_at IS NULL",
+    "CREATE UNIQUE INDEX saga_episodes_one_open_per_saga ON saga_episodes (saga_id) WHERE ended_at IS NULL",
+    "CREATE INDEX saga_episodes_open_by_lease ON saga_episodes (lease_until) WHERE ended_at IS NULL",
+    "CREATE INDEX saga_episodes_open_by_owner ON saga_episodes (owner) WHERE ended_at IS NULL",
 )
 
 
@@ -162,7 +162,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for table in ("episodes", "saga_events", "saga_step_results", "saga_runs"):
+    for table in ("saga_episodes", "saga_events", "saga_step_results", "saga_runs"):
         op.execute(f"DROP TABLE {table}")
     for domain in _DOMAINS:
         op.execute(f"DROP DOMAIN {domain}")

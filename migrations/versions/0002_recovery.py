@@ -32,7 +32,7 @@ _UP = (
     """,
     # `database`: when any sweeper last reached it. `sweep <scope>`: when the last sweep of that scope began.
     """
-    CREATE TABLE sweep_state (
+    CREATE TABLE saga_sweeps (
       name text PRIMARY KEY,
       last_at timestamptz NOT NULL,
       server_started_at timestamptz,
@@ -48,5 +48,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for table in ("sweep_state", "saga_definitions"):
+    for table in ("saga_sweeps", "saga_definitions"):
         op.execute(f"DROP TABLE {table}")

@@ -18,9 +18,9 @@ _OPEN = "ended_at IS NULL"
 # So each predicate says what only its readers say: its own column compared with something, or the version.
 _INDEXES = {
     "INDEX saga_runs_active": ("saga_runs (status, id)", _ACTIVE, "protocol_version >= 1"),
-    "INDEX episodes_open_by_lease": ("episodes (lease_until)", _OPEN, "lease_until IS NOT NULL"),
-    "INDEX episodes_open_by_owner": ("episodes (owner)", _OPEN, "owner IS NOT NULL"),
-    "UNIQUE INDEX episodes_one_open_per_saga": ("episodes (saga_id)", _OPEN, "saga_id IS NOT NULL"),
+    "INDEX saga_episodes_open_by_lease": ("saga_episodes (lease_until)", _OPEN, "lease_until IS NOT NULL"),
+    "INDEX saga_episodes_open_by_owner": ("saga_episodes (owner)", _OPEN, "owner IS NOT NULL"),
+    "UNIQUE INDEX saga_episodes_one_open_per_saga": ("saga_episodes (saga_id)", _OPEN, "saga_id IS NOT NULL"),
 }
 
 

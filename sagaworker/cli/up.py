@@ -62,7 +62,7 @@ def prepare(env: dict[str, str]) -> None:
         Unreachable: one does not.
     """
     with spoken(env["SAGAWORKER_DATABASE_URL"]):
-        migrate(env["SAGAWORKER_DATABASE_URL"])
+        migrate(env["SAGAWORKER_DATABASE_URL"], schema=env.get("SAGAWORKER_SCHEMA") or None)
     check_broker(env["SAGAWORKER_BROKER_URL"])
 
 

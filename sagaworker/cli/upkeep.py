@@ -22,7 +22,7 @@ def migrate(*, revision: str, yes: bool, as_json: bool) -> None:
     if revision != "head" and not yes:
         click.confirm(f"Going to {revision} may take tables and their sagas away. Go on?", abort=True, err=True)
     with spoken(settings.database_url):
-        now = migrate_ledger(settings.database_url, revision)
+        now = migrate_ledger(settings.database_url, revision, schema=settings.schema)
     if as_json:
         print_json({"revision": now})
     else:

@@ -19,7 +19,8 @@ from psycopg.rows import tuple_row
 
 from sagaworker.domain.records import Finding
 from sagaworker.domain.values import canonical_hash
-from sagaworker.ledger.connection import Connection, Database
+from sagaworker.ledger.connection import Connection, Database, schema_of
+from sagaworker.ledger.names import qualified
 
 MOST = 1000  # findings of one invariant: a ledger that is broken throughout must still be printable
 FROZEN = 17
@@ -79,7 +80,7 @@ def audit(database: Database, *, sweep_interval: timedelta, saga_ids: Sequence[s
 
 def _findings(connection: Connection, invariant: Invariant, parameters: dict[str, Any]) -> Iterator[Finding]:
     columns = sql.SQL("f.saga_id::text, f.detail")
-    query = _limited(invariant.query, columns, parameters) + sql.SQL(" LIMIT %(most)s")
+    query = _limited(invariant.query, schema_of(connection), columns, parameters) + sql.SQL(" LIMIT %(most)s")
     with connection.cursor(row_factory=tuple_row) as cursor:
         breaches = cursor.execute(query, parameters).fetchall()
     if invariant.number == FROZEN:
@@ -95,16 +96,16 @@ def _rehashed(connection: Connection, parameters: dict[str, Any]) -> list[tuple[
     breaches: list[tuple[str, str]] = []
     with connection.cursor("audit_inputs", row_factory=tuple_row) as cursor:
         cursor.itersize = 1000
-        cursor.execute(_limited(query, columns, parameters), parameters)
+        cursor.execute(_limited(query, schema_of(connection), columns, parameters), parameters)
         for saga_id, inputs, inputs_hash in cursor:
             if canonical_hash(inputs) != inputs_hash and len(breaches) < MOST:
                 breaches.append((saga_id, f"the inputs do not have the hash {inputs_hash} that was recorded"))
     return breaches
 
 
-def _limited(query: bytes, columns: sql.SQL, parameters: dict[str, Any]) -> sql.Composed:
+def _limited(query: bytes, schema: str, columns: sql.SQL, parameters: dict[str, Any]) -> sql.Composed:
     """The query with its columns as asked, for the given sagas only; PostgreSQL moves the condition inwards."""
-    text = sql.SQL(query.decode())  # pyright: ignore[reportArgumentType] - the text is a file of ours
+    text = sql.SQL(qualified(query, schema).decode())  # pyright: ignore[reportArgumentType] - the text is a file of ours
     whole = sql.SQL("SELECT {} FROM (\n{}\n) AS f").format(columns, text)
     if parameters["saga_ids"] is None:
         return whole

@@ -13,10 +13,14 @@ from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
 from typing import Any, TypeAlias, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 import psycopg
 import sqlalchemy as sa
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import DictRow, dict_row, tuple_row
+
+from sagaworker.errors import InvalidSetting
+from sagaworker.ledger.names import qualified
 
 Connection: TypeAlias = psycopg.Connection[Any]
 _Kind = TypeVar("_Kind", bound=Connection)
@@ -52,23 +56,51 @@ def connect_arguments(*, connect_timeout: int = 5) -> dict[str, Any]:
     return {"connect_timeout": connect_timeout, "options": options, "application_name": "sagaworker", **_KEEPALIVE}
 
 
+# The schema of the ledger that a connection is used for: our own ones, and callers' connections that we have joined.
+_schemas: WeakKeyDictionary[Connection, str] = WeakKeyDictionary()
+
+_WHERE = """
+    SELECT coalesce(
+      (SELECT n.nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+       WHERE c.oid = to_regclass('saga_runs')),
+      current_schema())
+"""
+
+
 @cache
-def sql(name: str) -> bytes:
-    """The text of `ledger/sql/<name>.sql` without comments and indentation.
+def sql(name: str, schema: str = "") -> bytes:
+    """The text of `ledger/sql/<name>.sql` without comments and indentation, its tables in `schema`.
 
     psycopg caches how it reads a query only up to 4,096 bytes; reading a longer one anew costs a third of a move.
     """
     text = files("sagaworker.ledger").joinpath("sql", f"{name}.sql").read_text()
     lines = (line.strip() for line in text.splitlines())
-    return " ".join(line for line in lines if line and not line.startswith("--")).encode()
+    statement = " ".join(line for line in lines if line and not line.startswith("--")).encode()
+    return qualified(statement, schema) if schema else statement
+
+
+def use_schema(connection: Connection, schema: str) -> None:
+    """From now on statement files run on this connection in that schema, whatever its search_path says."""
+    _schemas[connection] = schema
+
+
+def schema_of(connection: Connection) -> str:
+    """The schema that `use_schema` said, or "": the search_path decides."""
+    return _schemas.get(connection, "")
 
 
 class Database:
     """Connections to one ledger. Safe between threads, and in a forked child, which leaves its parent's alone."""
 
     def __init__(
-        self, database_url: str, *, pool_size: int = 5, cursor_class: type[psycopg.Cursor[Any]] | None = None
+        self,
+        database_url: str,
+        *,
+        schema: str | None = None,
+        pool_size: int = 5,
+        cursor_class: type[psycopg.Cursor[Any]] | None = None,
     ) -> None:
+        self._schema = schema
         self._url = sqlalchemy_url(database_url)
         # Another cursor only for failpoints: SQLAlchemy's own reads use it too.
         self._cursor_class: dict[str, Any] = {} if cursor_class is None else {"cursor_factory": cursor_class}
@@ -90,11 +122,27 @@ class Database:
             self.forget()
         return self._engine
 
+    def schema(self, connection: Connection) -> str:
+        """The schema of the ledger: the setting, else where this connection of ours finds it. Asked once.
+
+        Before `migrate` it is where `migrate` would make the tables, and is asked again.
+        """
+        if self._schema is None:
+            with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+                row = cursor.execute(_WHERE).fetchone()
+                if row is None or row[0] is None:
+                    raise InvalidSetting(
+                        "SAGAWORKER_DATABASE_URL must lead to a schema that exists, got a search_path without one",
+                        "correct the search_path of the role or of the URL's options, or set SAGAWORKER_SCHEMA",
+                    )
+                self._schema = str(row[0])
+        return self._schema
+
     def connect(self, *, connect_timeout: int = 5) -> Connection:
         """A connection of its own, outside the pool: for the heartbeat, and for one incident of the local witness."""
         url = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
         arguments = connect_arguments(connect_timeout=connect_timeout) | self._cursor_class
-        return psycopg.connect(url, autocommit=True, **arguments)
+        return self._placed(psycopg.connect(url, autocommit=True, **arguments))
 
     def connect_for_step(self, kind: type[_Kind]) -> _Kind:
         """A connection for a TRANSACTIONAL step: in transactions, and planned as its own statements deserve.
@@ -105,6 +153,14 @@ class Database:
         url = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
         connection = kind.connect(url, connect_timeout=5, application_name="sagaworker step", **_KEEPALIVE)
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        if self._schema is None:
+            with self.checkout() as own:
+                self.schema(own)
+        use_schema(connection, self._schema or "")
+        return connection
+
+    def _placed(self, connection: _Kind) -> _Kind:
+        use_schema(connection, self.schema(connection))
         return connection
 
     @contextlib.contextmanager
@@ -116,7 +172,10 @@ class Database:
             pooled.close()
             pooled = self.engine.raw_connection()
         try:
-            yield cast("Connection", pooled.driver_connection)
+            connection = cast("Connection", pooled.driver_connection)
+            if connection not in _schemas:
+                self._placed(connection)
+            yield connection
         except BaseException:
             pooled.invalidate()
             raise
@@ -164,13 +223,13 @@ def _cursor(connection: Connection) -> psycopg.Cursor[DictRow]:
 def execute(connection: Connection, name: str, parameters: dict[str, Any]) -> list[DictRow]:
     """Run one statement file, prepared, and fetch its rows."""
     with _cursor(connection) as cursor:
-        return cursor.execute(sql(name), parameters, prepare=True).fetchall()
+        return cursor.execute(sql(name, schema_of(connection)), parameters, prepare=True).fetchall()
 
 
 def execute_one(connection: Connection, name: str, parameters: dict[str, Any]) -> DictRow | None:
     """Run one statement file, prepared, and fetch its only row, or None."""
     with _cursor(connection) as cursor:
-        return cursor.execute(sql(name), parameters, prepare=True).fetchone()
+        return cursor.execute(sql(name, schema_of(connection)), parameters, prepare=True).fetchone()
 
 
 def execute_locked(connection: Connection, name: str, parameters: dict[str, Any]) -> DictRow | None:

@@ -6,13 +6,14 @@ Used only when failpoints are set, which takes the test switch; otherwise connec
 from __future__ import annotations
 
 import socket
+from functools import cache
 from typing import Any, Self
 
 import psycopg
 from psycopg.pq import TransactionStatus
 
 from sagaworker.failpoints import MOVES, Action, Failpoints
-from sagaworker.ledger.connection import sql
+from sagaworker.ledger.connection import schema_of, sql
 
 # The statement files behind a point where they are called otherwise.
 _FILES = {"advance": ("advance", "complete"), "witness": ("owned",)}
@@ -20,13 +21,17 @@ _FILES = {"advance": ("advance", "complete"), "witness": ("owned",)}
 
 def cursor_class(failpoints: Failpoints) -> type[psycopg.Cursor[Any]]:
     """A cursor that is hurt at the moves, as set in `failpoints`."""
-    points = {sql(file): move for move in MOVES for file in _FILES.get(move, (move,))}
+    moves = {file: move for move in MOVES for file in _FILES.get(move, (move,))}
+
+    @cache
+    def points(schema: str) -> dict[bytes, str]:
+        return {sql(file, schema): move for file, move in moves.items()}
 
     class FaultyCursor(psycopg.Cursor[Any]):
         is_hurt_by_failpoints = True
 
         def execute(self, query: Any, params: Any = None, **options: Any) -> Self:
-            move = points.get(query) if isinstance(query, bytes) else None
+            move = points(schema_of(self.connection)).get(query) if isinstance(query, bytes) else None
             if move is None:
                 return super().execute(query, params, **options)
             idx = params.get("idx")

@@ -15,7 +15,7 @@ from sqlalchemy import exc as sa_exc
 from sqlalchemy.orm import Session, scoped_session
 
 from sagaworker.errors import InvalidInput
-from sagaworker.ledger.connection import Connection, Database
+from sagaworker.ledger.connection import Connection, Database, schema_of, use_schema
 from sagaworker.ledger.outage import reason
 
 # Which cluster and database a connection reaches, without any privilege.
@@ -90,12 +90,14 @@ def join(connection: object, database: Database) -> Joined:
             f"connection must be in a transaction that can go on, got: {reason(exc)}",
             "roll it back, or open another",
         ) from exc
-    if place != _ledgers_place(database):
+    ledgers_place, schema = _ledgers_place(database)
+    if place != ledgers_place:
         info = joined.driver.info
         raise InvalidInput(
             f"connection must reach the ledger's database, got {info.dbname!r} on {info.host!r}",
             "a saga can join only a transaction of the database it is stored in",
         )
+    use_schema(joined.driver, schema)
     return joined
 
 
@@ -124,9 +126,9 @@ def _place(driver: psycopg.Connection[Any]) -> tuple[Any, ...] | None:
         return cursor.execute(_PLACE).fetchone()
 
 
-def _ledgers_place(database: Database) -> tuple[Any, ...] | None:
+def _ledgers_place(database: Database) -> tuple[tuple[Any, ...] | None, str]:
     with database.checkout() as own:
-        return _place(own)
+        return _place(own), schema_of(own)
 
 
 def _after_connection_commit(connection: sa.Connection, call: Callable[[], None]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import TupleRow, tuple_row
 
-from sagaworker.ledger.connection import Database, sql
+from sagaworker.ledger.connection import Database, schema_of, sql
 
 # What a statement raises when its fate, or the server's, is unknown; anything else is a fault of ours and propagates.
 # InternalError: a server that has become a read-only standby, a transaction that it ended while this process was paused.
@@ -25,6 +25,7 @@ class Line:
         self._database = database
         self._checked_out = contextlib.ExitStack()
         self._cursor: psycopg.Cursor[TupleRow] | None = None
+        self._schema = ""
 
     def __enter__(self) -> Line:  # noqa: PYI034 - nobody derives from it
         return self
@@ -34,14 +35,15 @@ class Line:
 
     def one(self, name: str, parameters: dict[str, Any]) -> dict[str, Any] | None:
         """Run a statement, one round trip, and fetch its only row."""
-        cursor = self._open().execute(sql(name), parameters, prepare=True)
-        row = cursor.fetchone()
+        cursor = self._open()
+        row = cursor.execute(sql(name, self._schema), parameters, prepare=True).fetchone()
         return None if row is None else self._named(name, cursor, row)
 
     def rows(self, name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
         """Run a statement and fetch its rows."""
-        cursor = self._open().execute(sql(name), parameters, prepare=True)
-        return [self._named(name, cursor, row) for row in cursor.fetchall()]
+        cursor = self._open()
+        rows = cursor.execute(sql(name, self._schema), parameters, prepare=True).fetchall()
+        return [self._named(name, cursor, row) for row in rows]
 
     def read(self, name: str, parameters: dict[str, Any]) -> dict[str, Any] | None:
         """`one` for a statement that changes nothing: once more where a pooled connection has died since its last use."""
@@ -56,8 +58,8 @@ class Line:
         """Lock the saga row, then run the move on a fresh snapshot, in one transaction (PROTOCOL section 3, rule 11)."""
         cursor = self._open()
         with cursor.connection.transaction():
-            cursor.execute(sql("lock_run"), parameters, prepare=True)
-            row = cursor.execute(sql(name), parameters, prepare=True).fetchone()
+            cursor.execute(sql("lock_run", self._schema), parameters, prepare=True)
+            row = cursor.execute(sql(name, self._schema), parameters, prepare=True).fetchone()
         return None if row is None else self._named(name, cursor, row)
 
     def lost(self, error: BaseException) -> None:
@@ -83,5 +85,6 @@ class Line:
     def _open(self) -> psycopg.Cursor[TupleRow]:
         if self._cursor is None:
             connection = self._checked_out.enter_context(self._database.checkout())
+            self._schema = schema_of(connection)
             self._cursor = connection.cursor(row_factory=tuple_row)
         return self._cursor

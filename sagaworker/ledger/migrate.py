@@ -15,8 +15,9 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import exc as sa_exc
 
-from sagaworker.errors import InvalidInput, SagaworkerError, SchemaMismatch
+from sagaworker.errors import InvalidInput, InvalidSetting, SagaworkerError, SchemaMismatch
 from sagaworker.ledger.connection import sqlalchemy_url
+from sagaworker.ledger.names import VERSION_TABLE
 
 # It tells at INFO, in every worker's log, which database it looks at.
 logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
@@ -27,6 +28,18 @@ _LOCK = 0x5A6A_0001
 _LOCK_SECONDS = 1
 _LOCK_TRIES = 20
 _PAUSE_SECONDS = 1.0
+
+
+# What else carries the name of a table of an old ledger. Constraints first: renaming one renames its index.
+_PARTS = {
+    'ALTER TABLE {table} RENAME CONSTRAINT "{name}" TO "{target}"': (
+        "SELECT conname FROM pg_constraint WHERE conrelid = CAST(:table AS regclass) AND conname LIKE :old"
+    ),
+    'ALTER INDEX "{name}" RENAME TO "{target}"': (
+        "SELECT c.relname FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid"
+        " WHERE i.indrelid = CAST(:table AS regclass) AND c.relname LIKE :old"
+    ),
+}
 
 
 class LedgerBusy(SagaworkerError):
@@ -77,8 +90,11 @@ def known() -> list[str]:
     return [script.revision for script in revisions][::-1]
 
 
-def migrate(database_url: str, revision: str = "head") -> str:
+def migrate(database_url: str, revision: str = "head", *, schema: str | None = None) -> str:
     """Bring the ledger to a revision ("head", "base", "0001"); return the one it is at.
+
+    In `schema`, which is made if it is not there; None: where the connection's search_path leads. The version is kept
+    in a table of our own, so that an application's Alembic history in the same schema is neither read nor written.
 
     All of it in one transaction under an advisory lock: it happens wholly or not at all, and once. Moves wait behind it
     for a second at most while it waits for one table's lock, and as long as it takes once it has all.
@@ -96,7 +112,7 @@ def migrate(database_url: str, revision: str = "head") -> str:
     engine = sa.create_engine(sqlalchemy_url(database_url), poolclass=sa.NullPool)
     for _ in range(_LOCK_TRIES):
         try:
-            return _migrated(engine, revision)
+            return _migrated(engine, revision, schema)
         except sa_exc.OperationalError as exc:
             if not isinstance(exc.orig, psycopg.errors.LockNotAvailable):
                 raise
@@ -104,15 +120,97 @@ def migrate(database_url: str, revision: str = "head") -> str:
     raise LedgerBusy
 
 
-def _migrated(engine: sa.Engine, revision: str) -> str:
+def _migrated(engine: sa.Engine, revision: str, schema: str | None) -> str:
     with engine.begin() as connection:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         connection.execute(sa.text(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'"))
-        current = MigrationContext.configure(connection).get_current_revision()
+        _enter(connection, schema)
+        adopted = _adopt(connection)
+        current = _found(connection)
         _refuse_newer(current)
         is_down = revision == "base" or (revision != "head" and current is not None and revision < current)
         (command.downgrade if is_down else command.upgrade)(_config(connection), revision)
-        return MigrationContext.configure(connection).get_current_revision() or "base"
+        if adopted is not None:
+            _clear_old(connection, adopted)
+        return _found(connection) or "base"
+
+
+def _enter(connection: sa.Connection, schema: str | None) -> None:
+    """From here on names without a schema are those of the ledger's schema alone, so nothing is found elsewhere."""
+    if schema is None:
+        schema = connection.scalar(
+            sa.text(
+                "SELECT coalesce((SELECT n.nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
+                " WHERE c.oid = to_regclass('saga_runs')), current_schema())"
+            )
+        )
+        if schema is None:
+            raise InvalidSetting(
+                "SAGAWORKER_DATABASE_URL must lead to a schema that exists, got a search_path without one",
+                "correct the search_path of the role or of the URL's options, or set SAGAWORKER_SCHEMA",
+            )
+    elif not connection.scalar(sa.text("SELECT 1 FROM pg_namespace WHERE nspname = :schema"), {"schema": schema}):
+        connection.execute(sa.schema.CreateSchema(schema))
+    connection.execute(sa.text("SELECT set_config('search_path', quote_ident(:schema), true)"), {"schema": schema})
+
+
+def _found(connection: sa.Connection) -> str | None:
+    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+    return context.get_current_revision()
+
+
+def _adopt(connection: sa.Connection) -> str | None:
+    """The revision of a ledger that was made before it had a version table of its own, which is made here.
+
+    Told from the tables, never from `alembic_version`: that may be the application's, whose revisions may be called as
+    ours are.
+    """
+    if _exists(connection, VERSION_TABLE) or not _exists(connection, "saga_runs"):
+        return None
+    has = sa.inspect(connection).get_columns("saga_step_results")
+    if any(column["name"] == "failed_attempts" for column in has):
+        revision = "0004"
+    elif not _exists(connection, "saga_definitions"):
+        revision = "0001"
+    else:
+        active = connection.scalar(sa.text("SELECT pg_get_indexdef('saga_runs_active'::regclass)"))
+        revision = "0003" if "protocol_version" in str(active) else "0002"
+    _rename(connection, revision)
+    MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).stamp(
+        ScriptDirectory.from_config(_config(connection)), revision
+    )
+    return revision
+
+
+def _rename(connection: sa.Connection, revision: str) -> None:
+    """Give the tables of an old ledger the names that the migrations make today. Only the catalog is written."""
+    renamed = {"episodes": "saga_episodes"} | ({"sweep_state": "saga_sweeps"} if revision > "0001" else {})
+    for old, new in renamed.items():
+        connection.execute(sa.text(f"ALTER TABLE {old} RENAME TO {new}"))
+        for kind, query in _PARTS.items():
+            for name in connection.scalars(sa.text(query), {"table": new, "old": f"{old}_%"}).all():
+                target = new + name.removeprefix(old)
+                connection.execute(sa.text(kind.format(table=new, name=name, target=target)))
+    connection.execute(sa.text("ALTER DOMAIN episode_outcome RENAME TO saga_episode_outcome"))
+    connection.execute(
+        sa.text(
+            "ALTER DOMAIN saga_episode_outcome"
+            " RENAME CONSTRAINT episode_outcome_is_known TO saga_episode_outcome_is_known"
+        )
+    )
+
+
+def _clear_old(connection: sa.Connection, revision: str) -> None:
+    """Take our row out of `alembic_version`; an application's row stays, and an empty table goes."""
+    if not _exists(connection, "alembic_version"):
+        return
+    connection.execute(sa.text("DELETE FROM alembic_version WHERE version_num = :revision"), {"revision": revision})
+    if connection.scalar(sa.text("SELECT count(*) FROM alembic_version")) == 0:
+        connection.execute(sa.text("DROP TABLE alembic_version"))
+
+
+def _exists(connection: sa.Connection, table: str) -> bool:
+    return connection.scalar(sa.text("SELECT to_regclass(:table)"), {"table": table}) is not None
 
 
 def _refuse_newer(found: str | None) -> None:
@@ -120,7 +218,7 @@ def _refuse_newer(found: str | None) -> None:
         raise LedgerIsNewer(found, head())
 
 
-def check(engine: sa.Engine) -> None:
+def check(engine: sa.Engine, schema: str | None = None) -> None:
     """Refuse a ledger at another revision.
 
     Raises:
@@ -128,7 +226,8 @@ def check(engine: sa.Engine) -> None:
         LedgerIsNewer: this version does not know the revision.
     """
     with engine.connect() as connection:
-        found = MigrationContext.configure(connection).get_current_revision()
+        opts = {"version_table": VERSION_TABLE, "version_table_schema": schema}
+        found = MigrationContext.configure(connection, opts=opts).get_current_revision()
     _refuse_newer(found)
     if found != head():
         raise SchemaMismatch(found, head())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
 from sqlalchemy import exc as sa_exc
@@ -11,7 +11,7 @@ from sqlalchemy import exc as sa_exc
 from sagaworker.domain.records import Episode, JournalEntry, SagaRun, StepResult, Timeline
 from sagaworker.domain.status import EpisodeOutcome, RunStatus, StepStatus, WaitingFor
 from sagaworker.domain.values import Json
-from sagaworker.ledger.connection import Database, sql
+from sagaworker.ledger.connection import Connection, Database, sql
 from sagaworker.ledger.line import Line
 from sagaworker.ledger.schema import saga_episodes, saga_events, saga_runs, saga_step_results
 
@@ -88,7 +88,8 @@ class Reads:
         return self._asked(lambda connection: self._timeline(connection, saga_id), isolation_level="REPEATABLE READ")
 
     def _timeline(self, connection: sa.Connection, saga_id: str) -> Timeline | None:
-        row = connection.exec_driver_sql(sql("load").decode(), {"saga_id": saga_id}).mappings().one_or_none()
+        load = sql("load", self._database.schema(cast("Connection", connection.connection.driver_connection)))
+        row = connection.exec_driver_sql(load.decode(), {"saga_id": saga_id}).mappings().one_or_none()
         if row is None:
             return None
         journal = sa.select(*_EVENT).where(saga_events.c.saga_id == saga_id).order_by(saga_events.c.seq)
@@ -106,12 +107,17 @@ class Reads:
         """Ask; once more where a pooled connection had died since its last use, and all older ones with it."""
         try:
             with self._database.engine.connect() as connection:
-                return ask(connection.execution_options(**options))
+                return ask(self._placed(connection, options))
         except sa_exc.DBAPIError as exc:
             if not exc.connection_invalidated:
                 raise
         with self._database.engine.connect() as connection:
-            return ask(connection.execution_options(**options))
+            return ask(self._placed(connection, options))
+
+    def _placed(self, connection: sa.Connection, options: dict[str, Any]) -> sa.Connection:
+        """The same connection, on which our tables are those of the ledger's schema."""
+        schema = self._database.schema(cast("Connection", connection.connection.driver_connection))
+        return connection.execution_options(schema_translate_map={None: schema}, **options)
 
     @staticmethod
     def _steps(connection: sa.Connection, saga_id: str) -> list[StepResult]:

@@ -57,7 +57,7 @@ def test_a_worker_on_tables_that_are_older_than_its_code_is_refused_in_a_sentenc
 def test_a_worker_starts_on_tables_that_are_newer_and_while_the_database_is_away(stage, empty_database_url):
     migrate(empty_database_url)
     with psycopg.connect(empty_database_url, autocommit=True) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.execute("UPDATE sagaworker_version SET version_num = '9999'")
     for url, said in (
         (empty_database_url, "a newer one made it"),
         (NOWHERE, "the ledger does not let this worker in yet"),

@@ -76,7 +76,7 @@ def test_a_ledger_that_a_newer_sagaworker_migrated_is_left_alone(
     commands: Commands, database_url: str, arguments: list[str]
 ) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.execute("UPDATE sagaworker_version SET version_num = '9999'")
     result = commands(*arguments)
     assert result.exit_code == 1
     assert "got 9999 which this sagaworker does not know" in result.stderr

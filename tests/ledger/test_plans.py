@@ -107,7 +107,7 @@ class Plans:
 
     def __init__(self, engine):
         self.found = {}
-        self._names = {_plain(sql(name).decode()): name for name in STATEMENTS}
+        self._names = {_plain(sql(name, "public").decode()): name for name in STATEMENTS}
         sa.event.listen(engine.database.engine, "connect", lambda driver, _record: self.listen(driver))
 
     def listen(self, driver):

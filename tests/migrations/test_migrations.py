@@ -19,6 +19,7 @@ from sagaworker.errors import SchemaMismatch
 from sagaworker.ledger import migrate as migrations
 from sagaworker.ledger.connection import sqlalchemy_url
 from sagaworker.ledger.migrate import head, migrate
+from sagaworker.ledger.names import VERSION_TABLE
 from sagaworker.ledger.schema import metadata
 from sagaworker.settings import Settings
 from tests.holding import claimed
@@ -51,7 +52,7 @@ def test_up_down_and_up_again_leave_nothing_behind_and_the_same_tables(database,
     assert migrate(empty_database_url) == head()
     there = names(database)
     assert migrate(empty_database_url, "base") == "base"
-    assert [name for name in names(database) if not name.startswith("alembic_version")] == []
+    assert [name for name in names(database) if not name.startswith("sagaworker_version")] == []
     assert migrate(empty_database_url) == head()
     assert names(database) == there
     assert migrate(empty_database_url) == head()
@@ -60,7 +61,9 @@ def test_up_down_and_up_again_leave_nothing_behind_and_the_same_tables(database,
 def test_the_tables_are_those_of_the_metadata(database, empty_database_url):
     migrate(empty_database_url)
     with database.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": _differs})
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": _differs, "version_table": VERSION_TABLE}
+        )
         found = [change for change in compare_metadata(context, metadata) if change[0] != "remove_index"]
     assert found == []
 
@@ -126,7 +129,8 @@ def test_moves_are_not_stalled_by_a_migration_that_waits_for_somebody_who_reads(
         with pytest.raises(migrations.LedgerBusy, match="nothing was changed"):
             migrate(empty_database_url)
     with sa.create_engine(sqlalchemy_url(empty_database_url), poolclass=sa.NullPool).connect() as connection:
-        assert MigrationContext.configure(connection).get_current_revision() == "0003"
+        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+        assert context.get_current_revision() == "0003"
     with psycopg.connect(empty_database_url) as reader:
         reader.execute("SELECT count(*) FROM saga_step_results")
         answers = []

@@ -1,4 +1,4 @@
-"""Every table, type and index of ours begins with saga_; a key is unique in its environment; the ledger has an identity.
+"""A key and a definition are unique in their environment; the ledger has an identity.
 
 Revision ID: 0005
 """
@@ -10,28 +10,8 @@ down_revision = "0004"
 branch_labels = None
 depends_on = None
 
-# A rename touches the catalog only: no row is rewritten, however many there are.
-_RENAMED = (
-    ("TABLE", "episodes", "saga_episodes"),
-    ("TABLE", "sweep_state", "saga_sweeps"),
-    ("INDEX", "episodes_pkey", "saga_episodes_pkey"),
-    ("INDEX", "episodes_one_open_per_saga", "saga_episodes_one_open_per_saga"),
-    ("INDEX", "episodes_open_by_lease", "saga_episodes_open_by_lease"),
-    ("INDEX", "episodes_open_by_owner", "saga_episodes_open_by_owner"),
-    ("INDEX", "sweep_state_pkey", "saga_sweeps_pkey"),
-    ("DOMAIN", "episode_outcome", "saga_episode_outcome"),
-)
-_RENAMED_RULES = (
-    ("TABLE saga_episodes", "episodes_ended_has_outcome", "saga_episodes_ended_has_outcome"),
-    ("DOMAIN saga_episode_outcome", "episode_outcome_is_known", "saga_episode_outcome_is_known"),
-)
-
 
 def upgrade() -> None:
-    for what, old, new in _RENAMED:
-        op.execute(f"ALTER {what} {old} RENAME TO {new}")
-    for owner, old, new in _RENAMED_RULES:
-        op.execute(f"ALTER {owner} RENAME CONSTRAINT {old} TO {new}")
     # NULLS NOT DISTINCT: the environment that is not named is one too.
     op.execute("DROP INDEX saga_runs_kind_key_is_unique")
     op.execute(
@@ -79,7 +59,3 @@ def downgrade() -> None:
           WHERE key IS NOT NULL AND archived_at IS NULL
         """
     )
-    for owner, old, new in _RENAMED_RULES:
-        op.execute(f"ALTER {owner} RENAME CONSTRAINT {new} TO {old}")
-    for what, old, new in reversed(_RENAMED):
-        op.execute(f"ALTER {what} {new} RENAME TO {old}")

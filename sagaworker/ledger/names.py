@@ -1,0 +1,30 @@
+"""The names of the ledger's tables, and the schema that each statement says before them."""
+
+from __future__ import annotations
+
+import re
+
+# The order of making them. Beside them in the schema: Alembic's version table, and the domains.
+TABLES = (
+    "saga_runs",
+    "saga_step_results",
+    "saga_events",
+    "saga_episodes",
+    "saga_definitions",
+    "saga_sweeps",
+    "saga_ledger",
+)
+VERSION_TABLE = "sagaworker_version"
+
+_NAMED = re.compile(rf"\b(FROM|JOIN|INTO|UPDATE)(\s+)({'|'.join(TABLES)})\b".encode())
+
+
+def quoted(schema: str) -> bytes:
+    """A schema as a quoted identifier, in a statement whose `%` are placeholders."""
+    return ('"' + schema.replace('"', '""').replace("%", "%%") + '"').encode()
+
+
+def qualified(statement: bytes, schema: str) -> bytes:
+    """The statement with the schema said before each of our tables: nobody's search_path decides where it goes."""
+    name = quoted(schema)
+    return _NAMED.sub(lambda found: found[1] + found[2] + name + b"." + found[3], statement)
