@@ -19,19 +19,19 @@ from sagaworker.ledger.connection import schema_of, sql
 _FILES = {"advance": ("advance", "complete"), "witness": ("owned",)}
 
 
+@cache
+def _points(schema: str) -> dict[bytes, str]:
+    return {sql(file, schema): move for move in MOVES for file in _FILES.get(move, (move,))}
+
+
 def cursor_class(failpoints: Failpoints) -> type[psycopg.Cursor[Any]]:
     """A cursor that is hurt at the moves, as set in `failpoints`."""
-    moves = {file: move for move in MOVES for file in _FILES.get(move, (move,))}
-
-    @cache
-    def points(schema: str) -> dict[bytes, str]:
-        return {sql(file, schema): move for file, move in moves.items()}
 
     class FaultyCursor(psycopg.Cursor[Any]):
         is_hurt_by_failpoints = True
 
         def execute(self, query: Any, params: Any = None, **options: Any) -> Self:
-            move = points(schema_of(self.connection)).get(query) if isinstance(query, bytes) else None
+            move = _points(schema_of(self.connection)).get(query) if isinstance(query, bytes) else None
             if move is None:
                 return super().execute(query, params, **options)
             idx = params.get("idx")

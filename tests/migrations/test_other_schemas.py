@@ -1,5 +1,7 @@
 """The ledger inside somebody else's database: their Alembic history, their tables, their search_path."""
 
+import itertools
+
 import psycopg
 import pytest
 import sqlalchemy as sa
@@ -128,7 +130,7 @@ def test_every_name_of_ours_begins_with_saga(empty_database_url):
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_every_statement_says_the_schema_before_each_table(name):
     words = sql(name, "of_sagas").decode().replace(",", " ").split()
-    bare = [f"{before} {word}" for before, word in zip(words, words[1:], strict=False) if word in TABLES]
+    bare = [f"{before} {word}" for before, word in itertools.pairwise(words) if word in TABLES]
     assert bare == []
 
 

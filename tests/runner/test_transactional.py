@@ -373,3 +373,15 @@ def test_an_ordinary_step_and_an_undo_have_no_connection(engine):
     assert (
         "must be asked for in execute of a TRANSACTIONAL step" in engine.list_step_results(run.id)[0].error["message"]
     )
+
+
+def test_a_search_path_that_a_step_sets_does_not_decide_where_its_record_goes(engine, effects, monkeypatch):
+    def leave(state):
+        state.connection.execute("CREATE SCHEMA elsewhere")
+        state.connection.execute("CREATE TABLE elsewhere.saga_step_results (LIKE saga_step_results)")
+        state.connection.execute("CREATE TABLE elsewhere.saga_runs (LIKE saga_runs)")
+        state.connection.execute("SET search_path = elsewhere")
+
+    monkeypatch.setattr(steps.Transacts, "hook", staticmethod(leave))
+    run = walked(engine, "Transacts", "Works")
+    assert run.status == "completed", timeline(engine, run.id)
