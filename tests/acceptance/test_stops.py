@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import uuid
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -12,13 +14,12 @@ from tests.showing import timeline
 from tests.steps_for_tests import journal
 from tests.waiting import wait_until
 
-STEP = 0.8  # a stop must reach all within it, on a busy machine too
-
 
 @dataclass(frozen=True)
 class Phases:
-    """One saga in each phase in which a stop can find it."""
+    """One saga in each phase in which a stop can find it. Three are held there until `gate` is made."""
 
+    gate: Path
     between: str
     inside: str
     retrying: str
@@ -28,6 +29,11 @@ class Phases:
     def ids(self):
         return (self.between, self.inside, self.retrying, self.undoing)
 
+    def open_once_heard(self, stage):
+        """Let go of the held ones once the stop has reached the one that comes to a next step all the time."""
+        wait_until(lambda: stage.outcomes(self.between)[-1] != "None", what="the stop was heard")
+        self.gate.touch()
+
 
 @pytest.fixture(scope="module")
 def stage_settings():
@@ -36,19 +42,22 @@ def stage_settings():
 
 def in_every_phase(stage):
     """Start four sagas and wait until each is in its phase."""
-    quick = {"step": ACTS, "params": {"seconds": 0.03}}
-    slow = {"step": ACTS, "params": {"seconds": STEP}}
-    undone = {"step": ACTS, "params": {"undo_seconds": STEP}}
+    gate = stage.folder / f"gate-{uuid.uuid4()}"
+    quick = {"step": ACTS, "params": {"seconds": 0.03, "gate": str(gate)}}  # without a pause, once the gate is open
+    slow = {"step": ACTS, "params": {"gate": str(gate)}}
+    undone = {"step": ACTS, "params": {"undo_gate": str(gate)}}
+    refused = {"step": FAILS_ONCE, "params": {"gate": str(gate)}}
     start = stage.engine.start
     phases = Phases(
-        between=start("between", [quick] * 60).id,
+        gate=gate,
+        between=start("between", [quick] * 600).id,
         inside=start("inside", [slow] * 3).id,
-        retrying=start("retrying", [quick, FAILS_ONCE, quick]).id,
+        retrying=start("retrying", [quick, refused, quick]).id,
         undoing=start("undoing", [undone, undone, {"step": ACTS, "params": {"fail": True}}]).id,
     )
     stage.holder(phases.between)
     stage.holder(phases.inside)
-    wait_until(lambda: said(stage, phases.retrying) == "refused", what="in its retry wait")
+    wait_until(lambda: "refused" in everything_said(stage, phases.retrying), what="in its retry wait or after it")
     wait_until(lambda: said(stage, phases.undoing) == "undoing", what="inside an undo")
     return phases
 
@@ -56,6 +65,10 @@ def in_every_phase(stage):
 def said(stage, saga_id):
     lines = journal.read(stage.effects)[saga_id]
     return lines and lines[-1]["what"]
+
+
+def everything_said(stage, saga_id):
+    return [line["what"] for line in journal.read(stage.effects)[saga_id]]
 
 
 def task_of(stage, saga_id):
@@ -142,26 +155,30 @@ def test_a_stop_leaves_no_doubt_and_another_worker_goes_on(stage, succession, wa
     worker = succession.current(pool, env)
     phases = in_every_phase(stage)
     stop(stage, worker, phases)
+    phases.open_once_heard(stage)
     wait_until(lambda: all(stage.outcomes(one)[-1] != "None" for one in phases.ids), what="all let go")
     for saga_id in phases.ids:
         assert_yielded(stage, saga_id)
     succession.following()
-    for run in stage.finished(*phases.ids, timeout=16):
+    for run in stage.finished(*phases.ids, timeout=60):
         assert run.recoveries == 0
         attempts = [row.attempts for row in stage.engine.list_step_results(run.id)]
         assert attempts == ([1, 2, 1] if run.kind == "retrying" else [1] * len(attempts)), timeline(
             stage.engine, run.id
         )
     assert not stage.breaches(*phases.ids)
-    worker.wait(15)
+    worker.wait(60)
 
 
 def test_a_terminated_task_is_yielded_and_its_child_ends(stage, succession):
     worker = succession.current("prefork", {})
     phases = in_every_phase(stage)
     pids = {saga_id: journal.read(stage.effects)[saga_id][-1]["pid"] for saga_id in phases.ids}
-    stage.client.control.revoke([task_of(stage, saga_id) for saga_id in phases.ids], terminate=True)
-    for run in stage.finished(*phases.ids, timeout=15):
+    tasks = [task_of(stage, saga_id) for saga_id in phases.ids]
+    # The answer comes after the last signal was sent.
+    assert stage.client.control.revoke(tasks, terminate=True, reply=True, timeout=30, limit=1)
+    phases.open_once_heard(stage)
+    for run in stage.finished(*phases.ids, timeout=60):
         assert run.recoveries == 0
         assert stage.outcomes(run.id)[0] == "yielded"
     wait_until(lambda: not {child.pid for child in worker.children()} & set(pids.values()), what="the children ended")

@@ -11,17 +11,19 @@ from tests.waiting import wait_until
 
 
 class Acts:
-    """Does what its params say: wait `seconds` or until the file `gate` is there, have an effect, wait `after` seconds,
-    `fail`; undo in `undo_seconds`.
+    """Does what its params say: wait `seconds`, or until the file `gate` is there, or for what comes first of both; have
+    an effect, wait `after` seconds, `fail`; undo in `undo_seconds`, or once the file `undo_gate` is there.
     """
 
     TIMEOUT = 20
 
     def execute(self, state: SagaState) -> SagaState:
         note(state, "entered")
-        time.sleep(state.params.get("seconds", 0))  # noqa: TID251 - how long it takes is what it is for
-        if gate := state.params.get("gate"):
+        gate, seconds = state.params.get("gate"), state.params.get("seconds")
+        if gate and seconds is None:
             wait_until(Path(gate).exists, what=f"the file {gate}", every=0.01)
+        elif not (gate and Path(gate).exists()):
+            time.sleep(seconds or 0)  # noqa: TID251 - how long it takes is what it is for
         note(state, "did")
         time.sleep(state.params.get("after", 0))  # noqa: TID251 - the same
         if state.params.get("fail"):
@@ -31,6 +33,8 @@ class Acts:
 
     def compensate(self, state: SagaState) -> None:
         note(state, "undoing")
+        if gate := state.params.get("undo_gate"):
+            wait_until(Path(gate).exists, what=f"the file {gate}", every=0.01)
         time.sleep(state.params.get("undo_seconds", 0))  # noqa: TID251 - the same
         note(state, "undid")
 
