@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from sagaworker.celery.naming import CONTROL, SWEEP_ORPHANS, WAKE_DUE
+from sagaworker.celery.naming import CONTROL, SWEEP_ORPHANS
 from sagaworker.settings import Settings
+
+# django-celery-beat keeps whole seconds: half a second would become none, and a flood of messages.
+SHORTEST = 1.0
 
 
 def schedule(settings: Settings) -> dict[str, dict[str, Any]]:
-    """Beat entries by name. A message that was not taken within its interval expires: the next one does the same."""
-    sweep = settings.sweep_interval.total_seconds()
-    wake = min(1.0, sweep)
+    """Beat entries by name. A message that was not taken within its interval expires: the next one does the same.
+
+    Waking what is due is no entry: the workers do it by themselves, without a message.
+    """
+    sweep = max(SHORTEST, settings.sweep_interval.total_seconds())
     return {
         SWEEP_ORPHANS: {
             "task": SWEEP_ORPHANS,
             "schedule": sweep,
             "options": {"expires": sweep, "queue": CONTROL, "ignore_result": True},
-        },
-        WAKE_DUE: {
-            "task": WAKE_DUE,
-            "schedule": wake,
-            "options": {"expires": wake, "queue": CONTROL, "ignore_result": True},
         },
     }

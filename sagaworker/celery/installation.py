@@ -10,9 +10,10 @@ from typing import Any
 from billiard.process import current_process
 from celery import Celery, bootsteps, signals
 from celery.app.amqp import Queues
+from celery.app.routes import prepare
 from kombu.entity import Exchange, Queue
 
-from sagaworker.celery import naming, preflight, tasks
+from sagaworker.celery import naming, ours, preflight, tasks
 from sagaworker.celery.beat import schedule
 from sagaworker.celery.process import Process
 from sagaworker.celery.witness import Witness
@@ -22,6 +23,7 @@ from sagaworker.settings import Settings
 
 log = logging.getLogger(__name__)
 
+_ROUTES = {naming.RUN_SAGA: {"queue": naming.SAGAS}, "sagaworker.*": {"queue": naming.CONTROL}}
 CELERYS_CONSUMER = "celery.worker.consumer:Consumer"
 
 
@@ -47,9 +49,13 @@ class Installation:
         app: Any = self._app  # Celery's attributes are None until it is made, for type checkers
         tasks.register(app, self._process)
         app.steps["worker"].add(_surroundings(self._process, self._witness))
+        _keep_routes(app)
         app.on_after_configure.connect(self._configure, weak=False)
         if app.configured:
             self._configure(app)
+        # Whoever assigned the app's routes, queues or schedule since replaced ours: they are put there again.
+        signals.celeryd_init.connect(self._worker_begins, weak=False)
+        signals.beat_init.connect(self._beat_begins, weak=False)
         signals.worker_process_init.connect(self._child_began, weak=False)
         signals.worker_shutting_down.connect(self._stopping, weak=False)
         signals.worker_shutdown.connect(self._stopped, weak=False)
@@ -57,14 +63,30 @@ class Installation:
 
     def _configure(self, sender: Celery, **_: Any) -> None:
         conf = sender.conf
-        ours = {naming.RUN_SAGA: {"queue": naming.SAGAS}, "sagaworker.*": {"queue": naming.CONTROL}}
-        theirs = conf.task_routes or ()
-        if ours not in (theirs if isinstance(theirs, (list, tuple)) else ()):
-            conf.task_routes = [ours, *(theirs if isinstance(theirs, (list, tuple)) else [theirs])]
+        theirs = _routes(conf)
+        if _ROUTES not in theirs:
+            conf.task_routes = [_ROUTES, *theirs]
         conf.task_queues = _with_ours(conf)
         conf.beat_schedule = {**schedule(self._process.settings), **conf.beat_schedule}
         if conf.worker_consumer == CELERYS_CONSUMER:
             conf.worker_consumer = "sagaworker.celery.consumer:SafeConsumer"
+
+    def _worker_begins(self, instance: Any, **_: Any) -> None:
+        if instance.app is self._app:
+            self._configure(instance.app)
+            accepted = instance.app.conf.accept_content
+            if not {"json", "application/json"} & set(accepted):
+                instance.app.conf.accept_content = [*accepted, "json"]  # our messages are JSON; it runs no code
+
+    def _beat_begins(self, sender: Any, **_: Any) -> None:
+        if sender.app is not self._app:
+            return
+        missing = {
+            name: entry
+            for name, entry in schedule(self._process.settings).items()
+            if name not in sender.scheduler.schedule
+        }
+        sender.scheduler.update_from_dict(missing)
 
     def _child_began(self, **_: Any) -> None:
         # The solo pool sends this signal from main, where nothing was forked.
@@ -107,10 +129,28 @@ def install(app: Celery, *, settings: Settings | None = None, **overrides: Any) 
     return installation
 
 
+def _routes(conf: Any) -> list[Any]:
+    theirs = conf.task_routes or ()
+    return list(theirs) if isinstance(theirs, (list, tuple)) else [theirs]
+
+
+def _keep_routes(app: Any) -> None:
+    """Also in a program that only sends and has assigned its routes since: Celery reads them at its first message."""
+    amqp = app.amqp
+    flush = amqp.flush_routes
+
+    def flush_and_keep() -> None:
+        flush()
+        if _ROUTES not in _routes(app.conf):
+            amqp._rtable = [*prepare([_ROUTES]), *amqp._rtable]  # noqa: SLF001 - what flush_routes itself sets
+
+    amqp.flush_routes = flush_and_keep
+
+
 def _with_ours(conf: Any) -> list[Queue]:
     """The app's queues and ours; the app's default queue where it named none, as Celery would make it."""
     given = conf.task_queues
-    if given is None:
+    if not given:  # also an empty list: Celery takes that for its default queue
         name = conf.task_default_queue
         exchange = Exchange(conf.task_default_exchange or name, conf.task_default_exchange_type)
         given = [Queue(name, exchange, routing_key=conf.task_default_routing_key or name)]
@@ -124,7 +164,7 @@ def _is_main() -> bool:
     return bool(current_process().name == "MainProcess")
 
 
-def _surroundings(process: Process, witness: Witness) -> type[bootsteps.StartStopStep]:
+def _surroundings(process: Process, witness: Witness) -> type[bootsteps.StartStopStep]:  # noqa: C901 - a class of short methods
     """The worker's bootstep: Celery makes the instance, so what it works with is bound here."""
 
     class Surroundings(bootsteps.StartStopStep):
@@ -140,6 +180,10 @@ def _surroundings(process: Process, witness: Witness) -> type[bootsteps.StartSto
             self._forks = "prefork" in parent.pool_cls.__module__
             if self._forks:
                 witness.prepare()
+
+        def create(self, parent: Any) -> None:
+            """The pool is made, and has not forked yet."""
+            ours.without_limits_of_the_pool(parent)
 
         def start(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
             if self._forks:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from celery import Celery
 from click import ClickException
 
-from sagaworker.celery import naming
+from sagaworker.celery import naming, ours
 from sagaworker.engine import Engine
 from sagaworker.errors import SchemaMismatch
 from sagaworker.ledger.migrate import LedgerIsNewer
@@ -29,15 +29,15 @@ def check(worker: Any, settings: Settings) -> None:
         ClickException: `celery worker` prints it without a traceback and exits.
     """
     # Elsewhere the pool and the settings are nobody's business here.
-    ours = {naming.SAGAS, naming.CONTROL} & set(worker.app.amqp.queues.consume_from)
-    if ours:
-        _refuse_what_cannot_serve(worker, settings, ours)
+    served = {naming.SAGAS, naming.CONTROL} & set(worker.app.amqp.queues.consume_from)
+    if served:
+        _refuse_what_cannot_serve(worker, settings, served)
         _refuse_older_tables(settings)
     _warn_about(worker.app)
 
 
-def _refuse_what_cannot_serve(worker: Any, settings: Settings, ours: set[str]) -> None:
-    who = f"a worker that consumes {' and '.join(sorted(ours))}"
+def _refuse_what_cannot_serve(worker: Any, settings: Settings, served: set[str]) -> None:
+    who = f"a worker that consumes {' and '.join(sorted(served))}"
     module = worker.pool_cls.__module__
     if any(name in module for name in ("gevent", "eventlet")):
         raise ClickException(
@@ -70,6 +70,13 @@ def _warn_about(app: Celery) -> None:
     url = urlsplit(app.connection_for_write().as_uri())
     if url.scheme in ("redis", "valkey", "amqp") and url.hostname not in LOOPBACK:
         log.warning("broker %s is on another host and not encrypted: use %ss://", url.hostname, url.scheme)
+    for name, values in ours.annotated(app):
+        log.warning(
+            "task_annotations must not name %s, got %s: they have no effect, for the ledger decides; set TIMEOUT and RETRY"
+            " on the steps",
+            name,
+            ", ".join(values),
+        )
     for name, task in app.tasks.items():
         if inspect.iscoroutinefunction(inspect.unwrap(task.run)):
             log.error("task %s must not be `async def`: Celery would report success without running it", name)

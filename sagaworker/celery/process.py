@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 from billiard.process import current_process
@@ -24,6 +25,10 @@ from sagaworker.runner import ChildPlace, EpisodeEnd, Place, ThreadPlace
 from sagaworker.settings import Settings
 
 log = logging.getLogger(__name__)
+
+
+# A pause between two looks is up to half of it longer: what is due waits for about a second at most.
+WAKE = timedelta(seconds=0.7)
 
 
 class Process:
@@ -60,8 +65,12 @@ class Process:
         return self._owner
 
     def watch_sweeps(self) -> None:
-        """From now on this process sweeps where no beat does. Not for main of a prefork worker, which opens nothing."""
-        Watch(self.engine.sweep_if_overdue, self.settings.sweep_interval).start()
+        """From now on this process wakes what is due, and sweeps where no beat does.
+
+        Not for main of a prefork worker, which opens no connection.
+        """
+        Watch(self.engine.sweep_if_overdue, self.settings.sweep_interval, what="whether sweeps come").start()
+        Watch(self.engine.ring_due, min(WAKE, self.settings.sweep_interval), what="what is due").start()
 
     def run_episode(self, saga_id: str, *, task_id: str, hostname: str) -> EpisodeEnd:
         """What one doorbell does here."""

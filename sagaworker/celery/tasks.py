@@ -9,7 +9,7 @@ from typing import Any
 
 from celery import Celery, Task
 
-from sagaworker.celery import naming
+from sagaworker.celery import naming, ours
 from sagaworker.celery.process import Process
 from sagaworker.errors import InvalidInput, SagaworkerError
 
@@ -17,12 +17,18 @@ from sagaworker.errors import InvalidInput, SagaworkerError
 class SagaTask(Task):
     """Single attempt, refuses wrong arguments with one sentence, and never logs a refusal as a fault."""
 
-    acks_late = False
-    reject_on_worker_lost = False
-    max_retries = 0
+    Request = "sagaworker.celery.request:SagaRequest"
     ignore_result = True
-    serializer = "json"
     throws = (SagaworkerError,)  # Celery logs these without a traceback
+
+    @classmethod
+    def annotate(cls) -> None:
+        """Take nothing from the app's annotations, those of "*" included; `preflight` tells of those that name us."""
+
+    @classmethod
+    def on_bound(cls, app: Celery) -> None:  # noqa: ARG003 - Celery's signature
+        """Celery has filled from the app's configuration what was open."""
+        ours.settle(cls)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -32,6 +38,10 @@ class SagaTask(Task):
                 f"arguments of {self.name} must match {inspect.signature(self.run)}, got: {exc}"
             ) from None
         return self.run(*args, **kwargs)
+
+
+for _name, _value in ours.FIXED.items():
+    setattr(SagaTask, _name, _value)
 
 
 def register(app: Celery, process: Process) -> None:

@@ -1,4 +1,4 @@
-"""A dead beat is noticed: each process that runs steps asks the ledger once a tick whether sweeps still come."""
+"""What each process that runs steps asks the ledger by itself: whether sweeps still come, and what is due."""
 
 from __future__ import annotations
 
@@ -16,18 +16,24 @@ JITTER = 0.5  # of a tick, so that the children of one worker do not ask at once
 class Watch:
     """Calls `look` about once a tick in a daemon thread, for as long as the process lives."""
 
-    def __init__(self, look: Callable[[], object], tick: timedelta) -> None:
+    def __init__(self, look: Callable[[], object], tick: timedelta, *, what: str) -> None:
         self._look = look
+        self._what = what
         self._tick = tick.total_seconds()
         self._never = threading.Event()
 
     def start(self) -> None:
         """Start the thread."""
-        threading.Thread(target=self._run, name="sagaworker-watch", daemon=True).start()
+        threading.Thread(target=self._run, name=f"sagaworker-watch-{self._what}", daemon=True).start()
 
     def _run(self) -> None:
+        failed = False  # an outage is told of once, not at every tick of every process
         while not self._never.wait(self._tick * (1 + JITTER * random.random())):  # noqa: S311 - jitter
             try:
                 self._look()
             except Exception as exc:  # noqa: BLE001 - the thread must live; the next tick tries again
-                log.warning("whether sweeps come is not known: %s", exc)
+                if not failed:
+                    log.warning("%s is not known: %s", self._what, exc)
+                failed = True
+            else:
+                failed = False

@@ -46,7 +46,7 @@ def test_the_readmes_program_runs_on_an_empty_database_after_migrate_and_prints_
 def test_the_readmes_celery_app_has_the_tasks_and_a_schedule(tmp_path):
     write_files(README, tmp_path)
     look = "import app; print('sagaworker.start_saga' in app.app.tasks, sorted(app.app.conf.beat_schedule))"
-    assert run(tmp_path, "-c", look) == "True ['sagaworker.sweep_orphans', 'sagaworker.wake_due']\n"
+    assert run(tmp_path, "-c", look) == "True ['sagaworker.sweep_orphans']\n"
 
 
 @pytest.mark.parametrize("program", programs(WRITING_STEPS))
