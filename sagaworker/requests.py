@@ -86,10 +86,11 @@ class Requests:
         for step in loaded:
             check_inputs(step, checked)
         actor_id = _text(given.get("actor_id"), "actor_id", MAX_NAME)
+        source_env = _stamp(options, "source_env", self._settings.source_env)
         return NewRun(
             id=str(uuid_utils.compat.uuid7()),
             kind=checked_text(kind, "kind", MAX_NAME),
-            key=_key(kind, key),
+            key=_key(kind, key, source_env),
             step_modules=self._limited([entry.frozen for entry in entries], "step list"),
             inputs=checked,
             inputs_hash=canonical_hash(checked),
@@ -105,7 +106,7 @@ class Requests:
             queue=None if given.get("queue") is None else checked_queue(given["queue"], "queue"),
             priority=_integer(given, "priority", 0, HIGHEST_PRIORITY, None),
             source_stack=_stamp(options, "source_stack", self._settings.source_stack),
-            source_env=_stamp(options, "source_env", self._settings.source_env),
+            source_env=source_env,
             deadline_at=_deadline(given.get("deadline")),
             definition_version=None if definition is None else definition.version,
         )
@@ -202,13 +203,13 @@ def _text(value: object, name: str, most: int) -> str | None:
     return None if value is None else checked_text(value, name, most)
 
 
-def _key(kind: str, key: object) -> str | None:
-    """Characters are what a person counts; the index that finds a run by its kind and key counts bytes."""
+def _key(kind: str, key: object, source_env: str | None) -> str | None:
+    """Characters are what a person counts; the index that finds a run by kind, key and environment counts bytes."""
     text = _text(key, "key", MAX_KEY)
-    size = 0 if text is None else len(kind.encode()) + len(text.encode())
+    size = 0 if text is None else len(kind.encode()) + len(text.encode()) + len((source_env or "").encode())
     if size > MAX_KIND_AND_KEY_BYTES:
         raise InvalidInput(
-            f"kind and key must be at most {MAX_KIND_AND_KEY_BYTES} bytes of UTF-8 together, got {size}",
+            f"kind, key and source_env must be at most {MAX_KIND_AND_KEY_BYTES} bytes of UTF-8 together, got {size}",
             "give a shorter key, or its hash",
         )
     return text

@@ -79,10 +79,10 @@ class Starts:
             return {}
         met = self._ledger.met(requests, connection)
         by_id = {run.id: run for run in met}
-        by_key = {(run.kind, run.key): run for run in met}
+        by_key = {(run.kind, run.key, run.source_env): run for run in met}
         existing: dict[str, SagaRun] = {}
         for request in requests:
-            run = by_id.get(request.id) or by_key.get((request.kind, request.key))
+            run = by_id.get(request.id) or by_key.get((request.kind, request.key, request.source_env))
             if run is None:
                 raise SagaNotFound(request.id)
             if run.inputs_hash != request.inputs_hash:
@@ -99,13 +99,13 @@ def _as_arguments(request: Mapping[str, Any], idx: int) -> dict[str, Any]:
 
 def _refuse_twice(requests: Sequence[NewRun]) -> None:
     """Over the whole call: in two batches the second would meet what this very call has stored."""
-    seen: set[tuple[str, str]] = set()
+    seen: set[tuple[str, str, str | None]] = set()
     for request in requests:
         if request.key is None:
             continue
-        if (request.kind, request.key) in seen:
+        if (request.kind, request.key, request.source_env) in seen:
             raise InvalidInput(f"keys must be unique in one call, got {request.key!r} of kind {request.kind!r} twice")
-        seen.add((request.kind, request.key))
+        seen.add((request.kind, request.key, request.source_env))
 
 
 def _batches(requests: Sequence[NewRun]) -> Iterator[list[NewRun]]:

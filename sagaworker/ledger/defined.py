@@ -23,10 +23,11 @@ class Stored:
 
 
 class DefinitionStore:
-    """Keeps every version of every definition; the newest one that is not disabled is the current one."""
+    """Keeps every version of every definition of one environment, None being one too; the newest one that is not disabled is the current one."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, source_env: str | None) -> None:
         self._database = database
+        self._source_env = source_env
 
     def put(self, definition: Definition) -> None:
         """Store a definition. A list of steps that was stored before keeps its place; its options are brought up to date."""
@@ -40,13 +41,13 @@ class DefinitionStore:
                 "recovery_policy": definition.recovery_policy,
                 "max_recoveries": definition.max_recoveries,
                 "options": json.dumps(definition.options),
-                "source_env": None,
+                "source_env": self._source_env,
             },
         )
 
     def current(self, kinds: Sequence[str] | None = None, connection: Connection | None = None) -> list[Stored]:
         """The current definitions, of these kinds or of all; read on `connection` if given."""
-        parameters = {"kinds": None if kinds is None else list(kinds)}
+        parameters = {"kinds": None if kinds is None else list(kinds), "source_env": self._source_env}
         if connection is not None:
             return [_stored(row) for row in execute(connection, "defined", parameters)]
         return [_stored(row) for row in self._database.retried("defined", parameters)]

@@ -133,11 +133,12 @@ class Ledger:
 
     def met(self, requests: Sequence[NewRun], connection: psycopg.Connection[Any] | None = None) -> list[SagaRun]:
         """The runs that these requests met instead of being stored, as the same transaction sees them."""
-        keyed = [(request.kind, request.key) for request in requests if request.key is not None]
+        keyed = [request for request in requests if request.key is not None]
         parameters: dict[str, Any] = {
             "ids": [request.id for request in requests],
-            "kinds": [kind for kind, _ in keyed],
-            "keys": [key for _, key in keyed],
+            "kinds": [request.kind for request in keyed],
+            "keys": [request.key for request in keyed],
+            "envs": [request.source_env for request in keyed],
         }
         rows = (
             self.database.retried("met", parameters) if connection is None else execute(connection, "met", parameters)

@@ -223,7 +223,7 @@ def test_steps_tells_what_is_known_without_a_ledger(nowhere: Commands) -> None:
     shown = nowhere("steps")
     assert shown.exit_code == 0
     assert "steps.tenants.create_role" in shown.stdout
-    assert "Put out when this step ran" in shown.stdout
+    assert "Put out the saga" in shown.stdout
     echo = next(step for step in nowhere.json("steps") if step["step"] == "steps.echo")
     assert (echo["timeout"], echo["retry"], echo["undo"], echo["problem"]) == (300.0, "once", False, "")
     none = nowhere("steps", SAGAWORKER_STEP_PACKAGES="nowhere_at_all")

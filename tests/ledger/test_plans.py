@@ -241,7 +241,7 @@ def use_what_people_and_recovery_do(engine):
     operating.now()
     with engine.database.checkout() as connection:
         execute(connection, "operated", {"saga_id": ids["yielded"], "request": "none"})
-    definitions = DefinitionStore(engine.database)
+    definitions = DefinitionStore(engine.database, None)
     definitions.put(Definition(kind="t", steps=["steps.echo"]))
     definitions.current()
     for is_parked in (False, True):

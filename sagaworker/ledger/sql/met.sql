@@ -1,4 +1,4 @@
--- read: the runs that requests met instead of being stored: their own ids (a resend), or their (kind, key)
+-- read: the runs that requests met instead of being stored: their own ids (a resend), or their (kind, key) in their environment
 -- Two lookups, not one OR: no index serves a condition that is either of two.
 WITH found AS (
   SELECT r.id
@@ -6,8 +6,10 @@ WITH found AS (
   JOIN saga_runs AS r ON r.id = a.id
   UNION
   SELECT r.id
-  FROM unnest(%(kinds)s::text[], %(keys)s::text[]) AS a (kind, key)
-  JOIN saga_runs AS r ON r.kind = a.kind AND r.key = a.key AND r.archived_at IS NULL
+  FROM unnest(%(kinds)s::text[], %(keys)s::text[], %(envs)s::text[]) AS a (kind, key, source_env)
+  JOIN saga_runs AS r
+    ON r.kind = a.kind AND r.key = a.key AND r.archived_at IS NULL
+    AND r.source_env IS NOT DISTINCT FROM a.source_env
 )
 SELECT
   r.id::text AS id, r.kind, r.status, r.actor_id, r.key, r.waiting_for, r.wake_at, r.step_modules, r.definition_version,
