@@ -15,12 +15,12 @@ from sqlalchemy import exc as sa_exc
 from sqlalchemy.orm import Session, scoped_session
 
 from sagaworker.errors import InvalidInput
-from sagaworker.ledger.connection import Connection, Database
+from sagaworker.ledger.connection import Connection, Database, adapted
 from sagaworker.ledger.outage import reason
 
 # Which cluster and database a connection reaches, without any privilege.
 _PLACE = """
-    SELECT d.oid, pg_postmaster_start_time()
+    SELECT d.oid, (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint
     FROM pg_database AS d
     WHERE d.datname = current_database()
 """
@@ -120,13 +120,12 @@ def _joined(connection: object) -> Joined:
 
 
 def _place(driver: psycopg.Connection[Any]) -> tuple[Any, ...] | None:
-    with psycopg.Cursor(driver, row_factory=tuple_row) as cursor:
+    with adapted(psycopg.Cursor(driver, row_factory=tuple_row)) as cursor:
         return cursor.execute(_PLACE).fetchone()
 
 
 def _ledgers_place(database: Database) -> tuple[Any, ...] | None:
-    with database.checkout() as own:
-        return _place(own)
+    return database.again(_place)
 
 
 def _after_connection_commit(connection: sa.Connection, call: Callable[[], None]) -> None:

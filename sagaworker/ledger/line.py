@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import TupleRow, tuple_row
 
-from sagaworker.ledger.connection import Database, sql
+from sagaworker.ledger.connection import Database, adapted, sql
 
 # What a statement raises when its fate, or the server's, is unknown; anything else is a fault of ours and propagates.
 # InternalError: a server that has become a read-only standby, a transaction that it ended while this process was paused.
@@ -83,5 +83,5 @@ class Line:
     def _open(self) -> psycopg.Cursor[TupleRow]:
         if self._cursor is None:
             connection = self._checked_out.enter_context(self._database.checkout())
-            self._cursor = connection.cursor(row_factory=tuple_row)
+            self._cursor = adapted(connection.cursor(row_factory=tuple_row))
         return self._cursor
