@@ -93,7 +93,10 @@ class EmbeddedPostgres(EmbeddedServer):
 
     def _complete(self) -> None:
         try:
-            with psycopg.connect(self.url_of("postgres"), autocommit=True, connect_timeout=10) as connection:
+            # Empty options win over the developer's PGOPTIONS.
+            with psycopg.connect(
+                self.url_of("postgres"), autocommit=True, connect_timeout=10, options="", client_encoding="UTF8"
+            ) as connection:
                 found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [self._database]).fetchone()
                 if found is None:
                     connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(self._database)))

@@ -163,6 +163,18 @@ def test_every_read_and_move_works_at_once_after_a_restart(engine, postgres):
     assert engine.get(run.id).status == "completed"
 
 
+def test_who_waits_for_a_saga_goes_on_through_an_outage(engine, postgres):
+    run = engine.start("t", ["steps.echo"])
+    engine.run(run.id)
+    postgres.kill()
+    back = threading.Timer(1.0, postgres.start)
+    back.start()
+    try:
+        assert engine.wait(run.id, timeout=60).status == "completed"
+    finally:
+        back.join()
+
+
 REFUSALS = {
     "disk_full": "53100",
     "out_of_memory": "53200",

@@ -12,6 +12,8 @@ import psycopg
 import pytest
 
 from sagaworker import Engine
+from sagaworker.cli.here import check_port
+from sagaworker.cli.unreachable import where
 from sagaworker.errors import InvalidSetting
 from sagaworker.ledger.connection import Database, SessionRefused, parameters_of
 from sagaworker.ledger.migrate import migrate
@@ -156,3 +158,9 @@ def test_behind_a_pooler_in_session_mode_every_guard_is_set(pooler):
 def test_a_pooler_in_transaction_mode_is_refused_by_a_sentence(pooler):
     with Engine.from_env(database_url=pooler("transaction")) as engine, pytest.raises(SessionRefused, match="pool"):
         engine.check_schema()
+
+
+def test_a_url_of_several_hosts_is_named_with_all_of_them():
+    for url in ("postgresql://u:p@h1:1,h2:2/d", "postgresql://u:p@/d?host=h1:1&host=h2:2"):
+        check_port("SAGAWORKER_DATABASE_URL", url)
+        assert where(url) == "h1:1, h2:2"
