@@ -40,16 +40,12 @@ def checked_settings() -> Settings:
     return settings
 
 
-_LAST_PORT = 65535
-
-
 def check_port(name: str, url: str) -> None:
     """Refuse a URL whose port is none, before a driver quotes it with the password in it."""
     try:
         if url.startswith(DATABASE_SCHEMES):
             for port in parameters_of(url).get("port", "").split(","):
-                if port and not 0 <= int(port) <= _LAST_PORT:
-                    raise ValueError
+                urlsplit(f"//host:{port}").port  # noqa: B018 - reading it checks it
         else:
             urlsplit(url).port  # noqa: B018 - reading it checks it
     except ValueError:
