@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from sagaworker import metrics
 from sagaworker.definitions import Definitions
@@ -25,6 +25,7 @@ from sagaworker.ledger.faults import cursor_class
 from sagaworker.ledger.hold import Periods
 from sagaworker.ledger.moves import Claimer, Ledger
 from sagaworker.ledger.operating import Operating
+from sagaworker.ledger.outage import OUTAGE
 from sagaworker.ledger.reads import Reads
 from sagaworker.operators import OperatorMoves
 from sagaworker.recovering import RecoveryMoves
@@ -37,6 +38,8 @@ from sagaworker.starting import Starts
 
 log = logging.getLogger(__name__)
 
+# A connection that was left out; None is one that somebody gave without having it.
+OWN: Final = object()
 CancelAnswer = Literal["requested", "cancelled", "not_active"]
 
 
@@ -123,7 +126,7 @@ class Engine(OperatorMoves, RecoveryMoves):
         *,
         inputs: Mapping[str, Any] | None = None,
         key: str | None = None,
-        connection: object = None,
+        connection: object = OWN,
         wait: float | None = None,
         **options: Any,
     ) -> SagaRun:
@@ -142,10 +145,16 @@ class Engine(OperatorMoves, RecoveryMoves):
             KeyConflict: (kind, key) was started with other inputs.
             WaitTimeout: `wait` seconds passed; the saga goes on.
         """
-        if wait is not None and connection is not None:
+        if connection is None:
+            raise InvalidInput(
+                "connection must be an open connection where it is given, got None",
+                "leave it out for a transaction of our own; Django's has none before its first query: call"
+                " ensure_connection()",
+            )
+        if wait is not None and connection is not OWN:
             raise InvalidInput("wait must not be given with connection, got both", "wait after the commit")
         request = self._starts.checked(kind, steps, inputs=inputs, key=key, **options)
-        if connection is not None:
+        if connection is not OWN:
             return self._starts.joining(connection, request)
         run = self._starts.one(request)
         return run if wait is None else self.wait(run.id, timeout=wait)
@@ -243,10 +252,17 @@ class Engine(OperatorMoves, RecoveryMoves):
         until = time.monotonic() + timeout
         pause = 0.01
         while True:
-            run = self.get(saga_id)
+            left = until - time.monotonic()
+            try:
+                run = self.get(saga_id)
+            except OUTAGE:  # the saga goes on when the database is back, and so does who waits for it
+                if left <= 0:
+                    raise
+                time.sleep(min(pause, left))
+                pause = min(pause * 1.5, 0.5)
+                continue
             if run.status.is_terminal:
                 return run
-            left = until - time.monotonic()
             if left <= 0:
                 raise WaitTimeout(saga_id, run.status, timeout)
             time.sleep(min(pause, left))

@@ -10,7 +10,8 @@ from sagaworker.cli import running
 from sagaworker.cli.unreachable import database_trouble
 from sagaworker.engine import Engine
 from sagaworker.errors import InvalidInput, InvalidSetting, SagaworkerError
-from sagaworker.settings import Settings
+from sagaworker.ledger.connection import parameters_of
+from sagaworker.settings import DATABASE_SCHEMES, Settings
 
 _NO_LEDGER = "SAGAWORKER_DATABASE_URL must be set, got nothing, and no `sagaworker up` runs in this folder"
 
@@ -42,7 +43,11 @@ def checked_settings() -> Settings:
 def check_port(name: str, url: str) -> None:
     """Refuse a URL whose port is none, before a driver quotes it with the password in it."""
     try:
-        urlsplit(url).port  # noqa: B018 - reading it checks it
+        if url.startswith(DATABASE_SCHEMES):
+            for port in parameters_of(url).get("port", "").split(","):
+                urlsplit(f"//host:{port}").port  # noqa: B018 - reading it checks it
+        else:
+            urlsplit(url).port  # noqa: B018 - reading it checks it
     except ValueError:
         raise InvalidSetting(f"{name} must have a number from 0 to 65535 as its port, got another") from None
 

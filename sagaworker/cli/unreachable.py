@@ -5,7 +5,9 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from sagaworker.errors import SagaworkerError
+from sagaworker.ledger.connection import parameters_of
 from sagaworker.ledger.outage import OUTAGE, REFUSAL, is_short, reason
+from sagaworker.settings import DATABASE_SCHEMES
 
 _PORTS = {"postgresql": 5432, "postgres": 5432, "amqp": 5672, "amqps": 5671}
 _REDIS_PORT = 6379
@@ -43,6 +45,8 @@ def where(url: str) -> str:
     >>> where("postgresql://ann:secret@db.example/sagas")
     'db.example:5432'
     """
+    if url.startswith(DATABASE_SCHEMES):
+        return _where_libpq_goes(parameters_of(url))
     parts = urlsplit(url)
     try:
         port = parts.port
@@ -50,6 +54,13 @@ def where(url: str) -> str:
         port = None
     scheme = parts.scheme.partition("+")[0]
     return f"{parts.hostname or 'localhost'}:{port or _PORTS.get(scheme, _REDIS_PORT)}"
+
+
+def _where_libpq_goes(parameters: dict[str, str]) -> str:
+    hosts = (parameters.get("host") or parameters.get("hostaddr") or "localhost").split(",")
+    ports = parameters.get("port", "").split(",")
+    ports = ports * len(hosts) if len(ports) == 1 else ports
+    return ", ".join(f"{host}:{port or 5432}" for host, port in zip(hosts, ports, strict=False))
 
 
 def database_trouble(error: Exception, url: str) -> SagaworkerError | None:

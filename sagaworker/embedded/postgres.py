@@ -93,7 +93,17 @@ class EmbeddedPostgres(EmbeddedServer):
 
     def _complete(self) -> None:
         try:
-            with psycopg.connect(self.url_of("postgres"), autocommit=True, connect_timeout=10) as connection:
+            # What is given here wins over the developer's PG* variables.
+            with psycopg.connect(
+                self.url_of("postgres"),
+                autocommit=True,
+                connect_timeout=10,
+                options="",
+                client_encoding="UTF8",
+                hostaddr="127.0.0.1",
+                sslmode="disable",
+                target_session_attrs="any",
+            ) as connection:
                 found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [self._database]).fetchone()
                 if found is None:
                     connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(self._database)))

@@ -8,25 +8,35 @@ transaction.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.resources import files
 from typing import Any, TypeAlias, TypeVar, cast
+from urllib.parse import quote, unquote
 from weakref import WeakKeyDictionary
 
 import psycopg
 import sqlalchemy as sa
+from psycopg.adapt import AdaptersMap
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.postgres import register_default_adapters, register_default_types
 from psycopg.rows import DictRow, dict_row, tuple_row
+from psycopg.types import TypesRegistry
+from psycopg.types.json import set_json_dumps, set_json_loads
 
-from sagaworker.errors import InvalidSetting
+from sagaworker.errors import InvalidSetting, SagaworkerError
 from sagaworker.ledger.names import qualified
 
 Connection: TypeAlias = psycopg.Connection[Any]
 _Kind = TypeVar("_Kind", bound=Connection)
+_Result = TypeVar("_Result")
 
-# PROTOCOL section 3, rule 4. The session ends what hangs; TCP keepalive finds a database host that vanished.
-_SESSION = {
+# How values are written: what psycopg reads does not depend on what a database or a role is set to.
+_FORM = {"client_encoding": "UTF8", "DateStyle": "ISO, MDY", "IntervalStyle": "postgres"}
+# PROTOCOL section 3, rule 4. The session ends what hangs; TCP finds a database host that vanished.
+_SESSION = _FORM | {
     "lock_timeout": "5s",
     "statement_timeout": "10s",
     "idle_in_transaction_session_timeout": "10s",
@@ -37,23 +47,160 @@ _SESSION = {
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
-    "timezone": "UTC",
+    "TimeZone": "UTC",
 }
+_MIGRATING = _FORM | {"default_transaction_isolation": "read committed", "TimeZone": "UTC"}
 _GENERATION = "sagaworker.generation"
 _GONE = ("08", "57P")  # SQLSTATE: connection exceptions; the server shuts down, crashed, starts
-_KEEPALIVE: dict[str, Any] = {"keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
+# Keepalive ends an idle connection; with a statement in flight only the user timeout does, in milliseconds.
+_TCP = {
+    "keepalives": "1",
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "11000",
+}
+_SECRETS = ("password", "sslpassword")
+
+
+class SessionRefused(SagaworkerError):
+    """The database let us in, but a ledger cannot live in such a session: `rule`, and what was got."""
+
+    def __init__(self, rule: str, got: str, remedy: str) -> None:
+        super().__init__(rule, got, remedy)
+        self.rule = rule
+        self.got = got
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"the database session must {self.rule}, got {self.got}\n{self.remedy}"
+
+
+def parameters_of(database_url: str) -> dict[str, str]:
+    """What libpq connects by, from any spelling of the URL: the only place where it is read.
+
+    Several hosts may be written as libpq does (`h1:1,h2:2`) and as SQLAlchemy does (`?host=h1:1&host=h2:2`).
+
+    >>> parameters_of("postgresql://ann@/sagas?host=a:1&host=b:2")["port"]
+    '1,2'
+
+    Raises:
+        InvalidSetting: libpq cannot read it. The message repeats nothing of the URL.
+    """
+    rest = database_url.partition("://")[2]
+    body, _, query = rest.partition("?")
+    authority, slash, name = body.partition("/")
+    user, at, where = authority.rpartition("@")
+    who = ":".join(quote(unquote(part), safe="") for part in user.split(":", 1))
+    pairs = [pair for pair in query.split("&") if pair]
+    hosts = [unquote(pair.partition("=")[2]) for pair in pairs if pair.startswith("host=")]
+    others = [pair.replace(" ", "%20") for pair in pairs if not pair.startswith("host=")]
+    try:
+        found = conninfo_to_dict(f"postgresql://{who}{at}{where}{slash}{name.replace(' ', '%20')}?{'&'.join(others)}")
+    except psycopg.Error:
+        raise InvalidSetting(
+            "the database URL must be one that libpq can read, got another",
+            "for example: postgresql://user:password@host:5432/name; percent-encode special characters",
+        ) from None
+    parameters = {key: str(value) for key, value in found.items() if value is not None}
+    if hosts:
+        split = [_host_and_port(host) for each in hosts for host in each.split(",")]
+        parameters["host"] = ",".join(host for host, _ in split)
+        if any(port for _, port in split):
+            parameters["port"] = ",".join(port for _, port in split)
+    if "," in parameters.get("host", ""):
+        # A standby among them takes no move.
+        parameters.setdefault("target_session_attrs", "read-write")
+    return parameters
 
 
 def sqlalchemy_url(database_url: str) -> sa.URL:
-    """The URL with the driver this project uses, whatever spelling of PostgreSQL it came in."""
-    url = sa.make_url(database_url)
-    return url.set(drivername="postgresql+psycopg")
+    """The URL with the driver this project uses, for a caller's engine in tests and benchmarks."""
+    return sa.make_url(database_url).set(drivername="postgresql+psycopg")
 
 
-def connect_arguments(*, connect_timeout: int = 5) -> dict[str, Any]:
-    """Libpq settings of every connection sagaworker opens."""
-    options = " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in _SESSION.items())
-    return {"connect_timeout": connect_timeout, "options": options, "application_name": "sagaworker", **_KEEPALIVE}
+def _host_and_port(host: str) -> tuple[str, str]:
+    if host.startswith("["):
+        name, _, port = host[1:].partition("]")
+        return name, port.removeprefix(":")
+    if host.startswith(("/", "@")) or host.count(":") != 1:
+        return host, ""
+    name, _, port = host.partition(":")
+    return name, port
+
+
+def _open(
+    kind: type[_Kind],
+    parameters: dict[str, str],
+    session: dict[str, str],
+    *,
+    connect_timeout: int = 5,
+    name: str = "sagaworker",
+    **options: Any,
+) -> _Kind:
+    """Make a connection and prove its session. Every connection of sagaworker comes from here."""
+    theirs = parameters.get("connect_timeout", "")
+    if theirs.isdigit() and int(theirs) > 0:
+        connect_timeout = min(connect_timeout, int(theirs))
+    asked: dict[str, Any] = {"application_name": name, **_TCP, **parameters}
+    asked |= {"connect_timeout": connect_timeout, "client_encoding": "UTF8"}
+    try:
+        connection = kind.connect(autocommit=True, **asked, **options)
+    except psycopg.Error as exc:
+        secrets = [parameters[key] for key in _SECRETS if parameters.get(key)]
+        said = str(exc)
+        if not any(secret in said for secret in secrets):
+            raise
+        for secret in secrets:
+            said = said.replace(secret, "***")
+        raise type(exc)(said) from None
+    try:
+        _prove(connection, session)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _prove(connection: Connection, session: dict[str, str]) -> None:
+    """Set what we rely on by a statement (a pooler drops what the connection string asks for), and read it back."""
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding not in {None, "UTF8"}:
+        raise SessionRefused("be of a database in UTF8", f"one in {encoding}", "create it with ENCODING 'UTF8'")
+    made = ", ".join(f"pg_catalog.set_config('{name}', '{value}', false)" for name, value in session.items())
+    held = ", ".join(f"pg_catalog.current_setting('{name}')" for name in session)
+    with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+        first = cursor.execute(f"SELECT pg_catalog.pg_backend_pid(), {made}".encode(), prepare=False).fetchone()
+        second = cursor.execute(f"SELECT pg_catalog.pg_backend_pid(), {held}".encode(), prepare=False).fetchone()
+    assert first is not None
+    assert second is not None
+    if first[0] != second[0]:
+        raise _is_shared()
+    lost = [name for name, set_to, now in zip(session, first[1:], second[1:], strict=True) if set_to != now]
+    if lost:
+        raise SessionRefused(
+            "keep what is set in it", f"one that lost {', '.join(lost)}", "connect to PostgreSQL itself"
+        )
+
+
+def _is_shared() -> SessionRefused:
+    return SessionRefused(
+        "be ours from statement to statement",
+        "a pooler's, in transaction mode",
+        "set pool_mode = session for this database, or connect to PostgreSQL itself",
+    )
+
+
+def migrating_engine(database_url: str) -> sa.Engine:
+    """An engine without a pool and without our time-outs, for migrations."""
+    parameters = parameters_of(database_url)
+
+    def creator() -> Connection:
+        connection = _open(psycopg.Connection, parameters, _MIGRATING, name="sagaworker migrate")
+        connection.autocommit = False
+        return connection
+
+    return sa.create_engine("postgresql+psycopg://", creator=creator, poolclass=sa.NullPool)
 
 
 # The schema of the ledger that a connection is used for: our own ones, and callers' connections that we have joined.
@@ -101,15 +248,16 @@ class Database:
         cursor_class: type[psycopg.Cursor[Any]] | None = None,
     ) -> None:
         self._schema = schema
-        self._url = sqlalchemy_url(database_url)
+        self._parameters = parameters_of(database_url)
         # Another cursor only for failpoints: SQLAlchemy's own reads use it too.
         self._cursor_class: dict[str, Any] = {} if cursor_class is None else {"cursor_factory": cursor_class}
         self._pid = os.getpid()
         self._generation = 0
+        self._is_proven = False
         self._engine = sa.create_engine(
-            self._url,
+            "postgresql+psycopg://",
+            creator=self.connect,
             isolation_level="AUTOCOMMIT",
-            connect_args=connect_arguments() | self._cursor_class,
             pool_size=pool_size,
             max_overflow=-1,
             pool_recycle=1800,
@@ -139,10 +287,21 @@ class Database:
         return self._schema
 
     def connect(self, *, connect_timeout: int = 5) -> Connection:
-        """A connection of its own, outside the pool: for the heartbeat, and for one incident of the local witness."""
-        url = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
-        arguments = connect_arguments(connect_timeout=connect_timeout) | self._cursor_class
-        return self._placed(psycopg.connect(url, autocommit=True, **arguments))
+        """A connection: for the pool, or of its own, for the heartbeat, and for one incident of the local witness."""
+        connection = _open(
+            psycopg.Connection, self._parameters, _SESSION, connect_timeout=connect_timeout, **self._cursor_class
+        )
+        if not self._is_proven and connection.info.backend_pid != _backend(connection):
+            self._prove_pooler(connection)
+        self._is_proven = True
+        return self._placed(connection)
+
+    def _prove_pooler(self, connection: Connection) -> None:
+        """Behind a pooler that lends servers by the transaction, another connection gets the server of this one."""
+        with _open(psycopg.Connection, self._parameters, _FORM) as other:
+            if _backend(other) == _backend(connection):
+                connection.close()
+                raise _is_shared()
 
     def connect_for_step(self, kind: type[_Kind]) -> _Kind:
         """A connection for a TRANSACTIONAL step: in transactions, and planned as its own statements deserve.
@@ -150,8 +309,8 @@ class Database:
         READ COMMITTED, whatever the database defaults to: the move at its end must see what was noted or cancelled
         meanwhile. A stricter level would refuse it.
         """
-        url = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
-        connection = kind.connect(url, connect_timeout=5, application_name="sagaworker step", **_KEEPALIVE)
+        connection = _open(kind, self._parameters, _FORM, name="sagaworker step")
+        connection.autocommit = False
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         if self._schema is None:
             with self.checkout() as own:
@@ -176,21 +335,26 @@ class Database:
             if connection not in _schemas:
                 self._placed(connection)
             yield connection
-        except BaseException:
+        except BaseException as exc:
             pooled.invalidate()
+            if isinstance(exc, (psycopg.OperationalError, psycopg.InterfaceError)):
+                self.retire(exc)
             raise
         finally:
             pooled.close()
 
-    def retried(self, name: str, parameters: dict[str, Any]) -> list[DictRow]:
-        """Run a statement that may be sent twice without harm; once more on a fresh connection when one was stale."""
+    def again(self, work: Callable[[Connection], _Result]) -> _Result:
+        """Run work that may be done twice without harm; once more on a fresh connection when one was stale."""
         try:
             with self.checkout() as connection:
-                return execute(connection, name, parameters)
-        except (psycopg.OperationalError, psycopg.InterfaceError) as exc:
-            self.retire(exc)
+                return work(connection)
+        except (psycopg.OperationalError, psycopg.InterfaceError):
             with self.checkout() as connection:
-                return execute(connection, name, parameters)
+                return work(connection)
+
+    def retried(self, name: str, parameters: dict[str, Any]) -> list[DictRow]:
+        """Run a statement that may be sent twice without harm; once more on a fresh connection when one was stale."""
+        return self.again(lambda connection: execute(connection, name, parameters))
 
     def retire(self, error: psycopg.Error) -> None:
         """Use no connection again that is open now, where this error says that the server may be gone from all of them.
@@ -210,6 +374,27 @@ class Database:
         self._engine.dispose()
 
 
+def _adapters() -> AdaptersMap:
+    """Psycopg's own, whatever the application has registered on its connections or for all of them."""
+    types = TypesRegistry()
+    register_default_types(types)
+    ours = AdaptersMap(types=types)
+    register_default_adapters(ours)
+    set_json_loads(json.loads, ours)
+    set_json_dumps(json.dumps, ours)
+    return ours
+
+
+_ADAPTERS = _adapters()
+
+
+def _backend(connection: Connection) -> int:
+    with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+        row = cursor.execute("SELECT pg_catalog.pg_backend_pid()").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def _cursor(connection: Connection) -> psycopg.Cursor[DictRow]:
     """Not the connection's own kind of cursor: a caller's connection may make any (ClientCursor, RawCursor).
 
@@ -217,19 +402,35 @@ def _cursor(connection: Connection) -> psycopg.Cursor[DictRow]:
     """
     kind = connection.cursor_factory
     chosen: type[psycopg.Cursor[Any]] = kind if getattr(kind, "is_hurt_by_failpoints", False) else psycopg.Cursor
-    return chosen(connection, row_factory=dict_row)
+    return adapted(chosen(connection, row_factory=dict_row))
+
+
+def adapted(cursor: psycopg.Cursor[_Result]) -> psycopg.Cursor[_Result]:
+    """The cursor with our adapters: psycopg copies the connection's, and has no public way to give it others."""
+    cursor._adapters = _ADAPTERS  # noqa: SLF001
+    return cursor
+
+
+def _is_binary(connection: Connection) -> bool:
+    """Whether this session writes instants or intervals as psycopg cannot read them: then they come as numbers."""
+    known = connection.info.parameter_status
+    return not (known("DateStyle") or "").startswith("ISO") or known("IntervalStyle") != "postgres"
 
 
 def execute(connection: Connection, name: str, parameters: dict[str, Any]) -> list[DictRow]:
     """Run one statement file, prepared, and fetch its rows."""
     with _cursor(connection) as cursor:
-        return cursor.execute(sql(name, schema_of(connection)), parameters, prepare=True).fetchall()
+        return cursor.execute(
+            sql(name, schema_of(connection)), parameters, prepare=True, binary=_is_binary(connection)
+        ).fetchall()
 
 
 def execute_one(connection: Connection, name: str, parameters: dict[str, Any]) -> DictRow | None:
     """Run one statement file, prepared, and fetch its only row, or None."""
     with _cursor(connection) as cursor:
-        return cursor.execute(sql(name, schema_of(connection)), parameters, prepare=True).fetchone()
+        return cursor.execute(
+            sql(name, schema_of(connection)), parameters, prepare=True, binary=_is_binary(connection)
+        ).fetchone()
 
 
 def execute_locked(connection: Connection, name: str, parameters: dict[str, Any]) -> DictRow | None:

@@ -15,12 +15,12 @@ from sqlalchemy import exc as sa_exc
 from sqlalchemy.orm import Session, scoped_session
 
 from sagaworker.errors import InvalidInput
-from sagaworker.ledger.connection import Connection, Database, schema_of, use_schema
+from sagaworker.ledger.connection import Connection, Database, adapted, schema_of, use_schema
 from sagaworker.ledger.outage import reason
 
 # Which cluster and database a connection reaches, without any privilege.
 _PLACE = """
-    SELECT d.oid, pg_postmaster_start_time()
+    SELECT d.oid, (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint
     FROM pg_database AS d
     WHERE d.datname = current_database()
 """
@@ -122,13 +122,12 @@ def _joined(connection: object) -> Joined:
 
 
 def _place(driver: psycopg.Connection[Any]) -> tuple[Any, ...] | None:
-    with psycopg.Cursor(driver, row_factory=tuple_row) as cursor:
+    with adapted(psycopg.Cursor(driver, row_factory=tuple_row)) as cursor:
         return cursor.execute(_PLACE).fetchone()
 
 
 def _ledgers_place(database: Database) -> tuple[tuple[Any, ...] | None, str]:
-    with database.checkout() as own:
-        return _place(own), schema_of(own)
+    return database.again(lambda own: (_place(own), schema_of(own)))
 
 
 def _after_connection_commit(connection: sa.Connection, call: Callable[[], None]) -> None:

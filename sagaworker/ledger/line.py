@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import TupleRow, tuple_row
 
-from sagaworker.ledger.connection import Database, schema_of, sql
+from sagaworker.ledger.connection import Database, adapted, schema_of, sql
 
 # What a statement raises when its fate, or the server's, is unknown; anything else is a fault of ours and propagates.
 # InternalError: a server that has become a read-only standby, a transaction that it ended while this process was paused.
@@ -86,5 +86,5 @@ class Line:
         if self._cursor is None:
             connection = self._checked_out.enter_context(self._database.checkout())
             self._schema = schema_of(connection)
-            self._cursor = connection.cursor(row_factory=tuple_row)
+            self._cursor = adapted(connection.cursor(row_factory=tuple_row))
         return self._cursor

@@ -16,7 +16,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import exc as sa_exc
 
 from sagaworker.errors import InvalidInput, InvalidSetting, SagaworkerError, SchemaMismatch
-from sagaworker.ledger.connection import sqlalchemy_url
+from sagaworker.ledger.connection import migrating_engine
 from sagaworker.ledger.names import VERSION_TABLE
 
 # It tells at INFO, in every worker's log, which database it looks at.
@@ -109,7 +109,7 @@ def migrate(database_url: str, revision: str = "head", *, schema: str | None = N
             f"revision {revision!r} must be one that this sagaworker knows, got another",
             f"one of: base, {', '.join(known())}, head",
         )
-    engine = sa.create_engine(sqlalchemy_url(database_url), poolclass=sa.NullPool)
+    engine = migrating_engine(database_url)
     for _ in range(_LOCK_TRIES):
         try:
             return _migrated(engine, revision, schema)

@@ -261,8 +261,7 @@ class Ledger:
             "fence": fence,
             "checkpoint": json.dumps(checkpoint),
         }
-        with self.database.checkout() as connection:
-            row = execute_locked(connection, "checkpoint", parameters)
+        row = self.database.again(lambda connection: execute_locked(connection, "checkpoint", parameters))
         if row is None:
             raise Fenced(saga_id, fence)
 
@@ -284,8 +283,9 @@ class Ledger:
         sweepers one takes an orphan over, and the old holder writes nothing any more.
         """
         if connection is None:
-            with self.database.checkout() as own:
-                return self.take_over(orphans, witnessed=witnessed, stale_after=stale_after, connection=own)
+            return self.database.again(
+                lambda own: self.take_over(orphans, witnessed=witnessed, stale_after=stale_after, connection=own)
+            )
         parameters: dict[str, Any] = {
             "saga_ids": [orphan.saga_id for orphan, _ in orphans],
             "fences": [orphan.fence for orphan, _ in orphans],
@@ -325,8 +325,7 @@ class Ledger:
         With `pace`, one that is due is not looked at again for five minutes. Nothing happens when the fence is stale.
         """
         parameters = {"saga_id": saga_id, "fence": fence, "reason": reason.replace("\0", "")[:2000], "pace": pace}
-        with self.database.checkout() as connection:
-            row = execute_locked(connection, "pass_over", parameters)
+        row = self.database.again(lambda connection: execute_locked(connection, "pass_over", parameters))
         return row is not None and bool(row["is_new"])
 
     def extend(self, held: Sequence[tuple[str, int]], connection: Connection) -> dict[tuple[str, int], Beat]:

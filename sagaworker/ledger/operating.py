@@ -77,8 +77,7 @@ class Operating:
 
     def now(self) -> datetime:
         """The database's clock, for whoever tells people what is due."""
-        with self._database.checkout() as connection:
-            row = execute_one(connection, "clock", {})
+        row = self._database.again(lambda connection: execute_one(connection, "clock", {}))
         assert row is not None
         at: datetime = row["at"]
         return at
@@ -95,7 +94,6 @@ class Operating:
         try:
             return self._sent(name, order, parameters)
         except UNKNOWN:
-            self._database.engine.dispose()
             return self._sent(name, order, parameters, is_resend=True)
 
     def _sent(

@@ -20,7 +20,8 @@ from sagaworker.ledger.connection import Connection, Database, execute_one
 from sagaworker.ledger.line import UNKNOWN
 
 # What a step may set for itself and the move depends on. In this order: a session authorization resets the role.
-_OURS = ("session_authorization", "role", "search_path", "row_security", "client_encoding", "datestyle")
+_OURS = ("session_authorization", "role", "search_path", "row_security", "client_encoding", "datestyle",
+         "intervalstyle")  # fmt: skip
 _OPENING = f"""
     SELECT
       pg_current_xact_id()::text::bigint, {", ".join(f"current_setting('{name}')" for name in _OURS)},

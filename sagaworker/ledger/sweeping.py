@@ -10,7 +10,7 @@ from psycopg.rows import DictRow
 
 from sagaworker.domain.records import Doorbell
 from sagaworker.domain.recovery import Scope
-from sagaworker.ledger.connection import Database, execute
+from sagaworker.ledger.connection import Database
 from sagaworker.ledger.moves import Orphan, orphan_of
 
 _FIRST = ("-infinity", "00000000-0000-0000-0000-000000000000")
@@ -126,8 +126,7 @@ class Sweeping:
             "stale_after": stale_after,
             "ring_after": self._ring_after,
         }
-        with self._database.checkout() as connection:
-            return [_doorbell(row) for row in execute(connection, name, parameters)]
+        return [_doorbell(row) for row in self._database.retried(name, parameters)]
 
 
 def _doorbell(row: DictRow) -> Doorbell:

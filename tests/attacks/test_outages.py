@@ -12,6 +12,7 @@ import pytest
 from sagaworker import RetryPolicy
 from sagaworker.embedded import EmbeddedPostgres
 from sagaworker.engine import Engine
+from sagaworker.errors import Fenced
 from sagaworker.heartbeat import Heartbeat
 from sagaworker.ledger import connection as ledger_connection
 from sagaworker.ledger.migrate import migrate
@@ -130,19 +131,48 @@ def test_a_server_that_is_away_for_two_leases_fences_the_walker_and_the_saga_end
 
 def test_every_read_and_move_works_at_once_after_a_restart(engine, postgres):
     run = engine.start("t", ["steps.echo"])
+    other = engine.start("t", ["steps.echo"])
+
+    def joining():
+        with psycopg.connect(engine.settings.database_url) as connection:
+            engine.start("t", ["steps.echo"], connection=connection)
+
+    def note():
+        with pytest.raises(Fenced):
+            engine.upsert_step_result(run.id, 0, fence=99, output={})
+
     for ask in (
         lambda: engine.get(run.id),
         engine.list,
         lambda: engine.list_step_results(run.id),
         lambda: engine.timeline(run.id),
         lambda: engine.start("t", ["steps.echo"]),
-        lambda: engine.cancel(engine.start("t", ["steps.echo"]).id),
+        lambda: engine.cancel(other.id),
+        joining,
+        note,
+        engine.ring_due,
+        lambda: engine.ledger.pass_over(run.id, 0, "why"),
+        engine.recover,
         lambda: engine.run(run.id),
     ):
+        with engine.database.checkout(), engine.database.checkout():
+            pass  # two connections in the pool, to die with the server
         postgres.kill()
         postgres.start()
         ask()
     assert engine.get(run.id).status == "completed"
+
+
+def test_who_waits_for_a_saga_goes_on_through_an_outage(engine, postgres):
+    run = engine.start("t", ["steps.echo"])
+    engine.run(run.id)
+    postgres.kill()
+    back = threading.Timer(1.0, postgres.start)
+    back.start()
+    try:
+        assert engine.wait(run.id, timeout=60).status == "completed"
+    finally:
+        back.join()
 
 
 REFUSALS = {

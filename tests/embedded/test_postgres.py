@@ -188,3 +188,13 @@ def test_below_a_folder_closed_to_nobody_the_data_go_elsewhere_and_the_folder_st
     with EmbeddedValkey(closed / "vk", durable=False):
         assert not data.exists(), "what belonged to a temporary folder must go once that is gone"
     shutil.rmtree((closed / "vk/data-place").read_text())
+
+
+def test_a_developers_variables_for_libpq_do_not_keep_the_server_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"PGOPTIONS": "-c nonsense=1", "PGSSLMODE": "require", "PGHOSTADDR": "192.0.2.1"}.items():
+        monkeypatch.setenv(name, value)
+    server = EmbeddedPostgres(tmp_path / "server", durable=False)
+    server.start()
+    server.stop()

@@ -93,7 +93,9 @@ def test_a_kind_and_key_that_no_index_could_hold_are_refused_by_their_bytes(engi
         return "".join(chr(0x20000 + n * 7919 % 40_000) for n in range(count))
 
     assert engine.start(wide(200), ["steps.echo"], key=wide(425)).id
-    with pytest.raises(InvalidInput, match="kind, key and source_env must be at most 2500 bytes of UTF-8 together, got 2504"):
+    with pytest.raises(
+        InvalidInput, match="kind, key and source_env must be at most 2500 bytes of UTF-8 together, got 2504"
+    ):
         engine.start(wide(200), ["steps.echo"], key=wide(426))
     assert engine.start("k" * 200, ["steps.echo"], key="k" * 500).id
     assert len(engine.list()) == 2

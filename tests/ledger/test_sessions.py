@@ -1,0 +1,169 @@
+"""One way to the database: whatever the URL, the database or a pooler between does, a session is ours or refused."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+from sagaworker import Engine
+from sagaworker.cli.here import check_port
+from sagaworker.cli.unreachable import where
+from sagaworker.errors import InvalidSetting
+from sagaworker.ledger.connection import Database, SessionRefused, parameters_of
+from sagaworker.ledger.migrate import migrate
+from tests.waiting import wait_until
+
+
+def held(database):
+    with database.checkout() as connection:
+        pooled = connection.execute("SHOW statement_timeout").fetchone()[0]
+    with database.connect() as own:
+        return pooled, own.execute("SHOW statement_timeout").fetchone()[0]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def answers(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.parametrize(
+    "spelling", ["{user}@127.0.0.1:{dead},{host}/{name}", "{user}@/{name}?host=127.0.0.1:{dead}&host={host}"]
+)
+def test_a_dead_first_host_is_passed_over_by_every_path(database_url, spelling):
+    split = urlsplit(database_url)
+    user, _, host = split.netloc.rpartition("@")
+    url = "postgresql://" + spelling.format(user=user, dead=free_port(), host=host, name=split.path[1:])
+    with Engine.from_env(database_url=url, step_packages="steps") as engine:
+        assert held(engine.database) == ("10s", "10s")
+        run = engine.start("t", ["steps.echo"])
+        engine.run(run.id)
+        assert engine.get(run.id).status == "completed"
+        assert engine.audit() == []
+        engine.database.connect_for_step(psycopg.Connection).close()
+    assert migrate(url)
+
+
+def test_an_option_of_the_url_reaches_every_connection(database_url):
+    joiner = "&" if "?" in database_url else "?"
+    database = Database(f"{database_url}{joiner}options=-csearch_path%3Dsagas%2Cpublic")
+    with (
+        database.checkout() as pooled,
+        database.connect() as own,
+        database.connect_for_step(psycopg.Connection) as step,
+    ):
+        for connection in (pooled, own, step):
+            assert connection.execute("SHOW search_path").fetchone()[0] == "sagas,public"
+    database.close()
+
+
+def test_every_connection_has_a_limit_for_a_host_that_vanished(database_url):
+    database = Database(database_url)
+    with (
+        database.checkout() as pooled,
+        database.connect() as own,
+        database.connect_for_step(psycopg.Connection) as step,
+    ):
+        for connection in (pooled, own, step):
+            assert connection.info.get_parameters()["tcp_user_timeout"] == "11000"
+    database.close()
+
+
+@pytest.mark.parametrize("password", ["a b", "a%20b", "p@ss", "p%40ss", "a#b"])
+def test_a_password_is_read_one_way_and_never_shown(password):
+    told = parameters_of(f"postgresql://u:{password}@h/db")
+    assert told["password"] in {"a b", "p@ss", "a#b"}
+    with pytest.raises(InvalidSetting) as refused:
+        parameters_of(f"postgresql://u:{password}@h/db?nonsense=1")
+    assert told["password"] not in str(refused.value)
+
+
+def test_a_database_that_writes_dates_in_german_is_read(database_url):
+    name = urlsplit(database_url).path[1:]
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE \"{name}\" SET DateStyle = 'German, DMY'")
+        connection.execute(f"ALTER DATABASE \"{name}\" SET IntervalStyle = 'sql_standard'")
+    with Engine.from_env(database_url=database_url, step_packages="steps") as engine:
+        run = engine.start("t", ["steps.echo"])
+        engine.run(run.id)
+        assert engine.timeline(run.id).run.status == "completed"
+        assert engine.audit() == []
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_of_another_encoding_is_refused_by_a_sentence(database_url, encoding):
+    name = f"other_{encoding.lower()}_{os.getpid()}"
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'")
+        url = database_url.replace(urlsplit(database_url).path, f"/{name}")
+        try:
+            with pytest.raises(SessionRefused, match=encoding):
+                migrate(url)
+            with Engine.from_env(database_url=url) as engine, pytest.raises(SessionRefused, match=encoding):
+                engine.check_schema()
+        finally:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def pooler(database_url):
+    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+    if program is None:
+        pytest.skip("pgbouncer is not installed")
+    split = urlsplit(database_url)
+    started = []
+    folder = Path(
+        tempfile.mkdtemp(prefix="sagaworker-tests-")
+    )  # as root it runs as nobody, who enters none of pytest's
+    folder.chmod(0o777)
+
+    def start(mode):
+        port = free_port()
+        (folder / "users").write_text(f'"{split.username}" "{split.password or ""}"\n')
+        (folder / "bouncer.ini").write_text(
+            f"[databases]\n* = host={split.hostname} port={split.port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
+            f"listen_port = {port}\nunix_socket_dir =\nauth_type = plain\nauth_file = {folder}/users\n"
+            f"pool_mode = {mode}\nlogfile = {folder}/log\n"
+        )
+        as_user = ["-u", "nobody"] if os.geteuid() == 0 else []
+        started.append(subprocess.Popen([program, *as_user, str(folder / "bouncer.ini")], stderr=subprocess.DEVNULL))
+        wait_until(lambda: answers(port))
+        return f"postgresql://{split.username}:{split.password or ''}@127.0.0.1:{port}{split.path}"
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+    shutil.rmtree(folder)
+
+
+def test_behind_a_pooler_in_session_mode_every_guard_is_set(pooler):
+    with Engine.from_env(database_url=pooler("session"), step_packages="steps") as engine:
+        assert held(engine.database) == ("10s", "10s")
+        run = engine.start("t", ["steps.echo"])
+        engine.run(run.id)
+        assert engine.get(run.id).status == "completed"
+
+
+def test_a_pooler_in_transaction_mode_is_refused_by_a_sentence(pooler):
+    with Engine.from_env(database_url=pooler("transaction")) as engine, pytest.raises(SessionRefused, match="pool"):
+        engine.check_schema()
+
+
+def test_a_url_of_several_hosts_is_named_with_all_of_them():
+    for url in ("postgresql://u:p@h1:1,h2:2/d", "postgresql://u:p@/d?host=h1:1&host=h2:2"):
+        check_port("SAGAWORKER_DATABASE_URL", url)
+        assert where(url) == "h1:1, h2:2"
