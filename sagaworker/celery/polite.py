@@ -7,9 +7,11 @@ or inside the ledger. So while a saga is walked the signal is only noted.
 from __future__ import annotations
 
 import mmap
+import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from types import FrameType
 
 NOTED = (signal.SIGTERM, signal.SIGQUIT)  # with REMAP_SIGTERM=SIGQUIT Celery sends that one
@@ -38,6 +40,20 @@ class StopFlag:
         self._byte[0] = 0
 
 
+@cache
+def _leave_forks_alone() -> None:
+    """A process that a step forks is the step's: a signal ends it, as its `terminate` expects. Asked for once."""
+    os.register_at_fork(after_in_child=_as_a_process_has_them)
+
+
+def _as_a_process_has_them() -> None:
+    for signum in NOTED:
+        handler = signal.getsignal(signum)
+        if isinstance(getattr(handler, "__self__", None), TermNotice):
+            with suppress(ValueError):  # forked by a thread that is no main thread there either
+                signal.signal(signum, signal.SIG_DFL)
+
+
 class TermNotice:
     """In the main thread of a pool child: note the terminating signals during a walk, and honour them after it."""
 
@@ -56,6 +72,7 @@ class TermNotice:
         When the whole worker stops nothing is repeated: main ends its children by closing the pool, and the task can
         still report its result.
         """
+        _leave_forks_alone()
         previous = {signum: signal.signal(signum, self._note) for signum in NOTED}
         try:
             yield

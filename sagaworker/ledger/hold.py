@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
+import psycopg
+
 from sagaworker.domain.status import RunStatus, StepStatus, WaitingFor
 from sagaworker.domain.values import Json
 from sagaworker.domain.walk import Fail, Position, RecordUndo, Retry, Row
@@ -70,11 +72,24 @@ def _signature(position: Position, *, is_open: bool) -> tuple[object, ...]:
     return (position.status, position.idx, row.status, row.attempts, row.compensation_attempts, is_open)
 
 
+class Unrecordable(Exception):
+    """The server refused what a move would have written. Nothing of it landed, and the same again would be refused."""
+
+    def __init__(self, cause: psycopg.Error) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
+def _is_refusal(error: psycopg.Error) -> bool:
+    """Whether the statement was refused for what it says: 54 is too much of something, and looks operational."""
+    return not isinstance(error, UNKNOWN) or (error.sqlstate or "").startswith("54")
+
+
 class Hold:
     """One episode of one saga, held through its fence. Not safe between threads: the runner walks alone.
 
-    Every method either lands its move exactly once, leaving `position` as the ledger has it, or raises `Fenced` having
-    written nothing. A commit whose acknowledgement was lost is resolved by reading the run and its row together
+    Every method either lands its move exactly once, leaving `position` as the ledger has it, or raises `Fenced`, or
+    `Unrecordable`, having written nothing. A commit whose acknowledgement was lost is resolved by reading the run and its row together
     (PROTOCOL section 3, rule 3); while the database cannot be reached the method tries on until the lease's local
     deadline has passed, and then gives the saga up.
     """
@@ -309,7 +324,9 @@ class Hold:
             is_unknown = False
             try:
                 row = run(name, parameters)
-            except UNKNOWN as exc:
+            except psycopg.Error as exc:
+                if _is_refusal(exc):
+                    raise Unrecordable(exc) from exc
                 row = None
                 is_unknown = True
                 self._line.lost(exc)

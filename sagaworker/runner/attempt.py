@@ -65,6 +65,13 @@ def refusal(exception: BaseException, retry: RetryPolicy, *, definite: bool) -> 
     return Failed(error=described(exception), definite=definite, retryable=retry.covers(exception))
 
 
+def plain(exception: BaseException) -> dict[str, Json]:
+    """Why something could not be recorded, in ASCII and short: this can be."""
+    text = f"an error that the server refuses to record: {type(exception).__name__}"
+    code = getattr(exception, "sqlstate", None)
+    return {"kind": "Unrecordable", "message": text if code is None else f"{text}, SQLSTATE {code}"}
+
+
 def _failed(exception: BaseException, retry: RetryPolicy) -> Failed:
     return Failed(
         error=described(exception),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Protocol
 
 from sagaworker.domain import walk
 from sagaworker.domain.state import SagaState
 from sagaworker.domain.status import RunStatus
-from sagaworker.runner.attempt import executed
+from sagaworker.ledger.hold import Unrecordable
+from sagaworker.runner.attempt import executed, plain, refusal
 from sagaworker.runner.holder import Holder
 
 POINTS = ("execute.before", "execute.after")
@@ -20,10 +22,19 @@ def execute(holder: Holder) -> None:
     state = holder.state()
     holder.announce(RunStatus.RUNNING)
     result = executed(holder.call(step.execute, state, POINTS), state, step.policy.retry)
-    if isinstance(result, SagaState):
+    failed = recorded(holder, result) if isinstance(result, SagaState) else result
+    if failed is not None:
+        record_failure(holder, failed, walk.after_execute)
+
+
+def recorded(holder: Holder, result: SagaState) -> walk.Failed | None:
+    """Record that the step completed; a record that the server refuses is a failed attempt, in doubt like others."""
+    try:
         holder.advance(result)
-    else:
-        record_failure(holder, result, walk.after_execute)
+    except Unrecordable as refused:
+        holder.refold()  # what was added for an advance that did not happen is taken out again
+        return refusal(refused.cause, holder.step.policy.retry, definite=False)
+    return None
 
 
 class Decide(Protocol):
@@ -35,7 +46,14 @@ class Decide(Protocol):
 
 
 def record_failure(holder: Holder, failed: walk.Failed, decide: Decide) -> None:
-    """Retry what may be tried again, else turn to undoing."""
+    """Retry what may be tried again, else turn to undoing. Where the server refuses the error itself, with a plain one."""
+    try:
+        _record_failure(holder, failed, decide)
+    except Unrecordable as refused:
+        _record_failure(holder, replace(failed, error=plain(refused.cause)), decide)
+
+
+def _record_failure(holder: Holder, failed: walk.Failed, decide: Decide) -> None:
     decided = decide(holder.hold.position.row, failed, holder.step.policy, draw=random.random())  # noqa: S311 - jitter
     if isinstance(decided, walk.Retry):
         holder.retry(decided)

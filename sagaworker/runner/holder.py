@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from sagaworker.runner.plan import Plan
 from sagaworker.settings import Settings
 from sagaworker.step import Step
 
+log = logging.getLogger(__name__)
+
 PARK_FROM = 5.0  # seconds: a shorter wait for a retry is slept in place, a longer one frees the worker
 
 
@@ -44,6 +47,7 @@ class Holder:
         self.hold = hold
         self.fold = Fold()
         self.has_yielded = False
+        self._is_unwatched = False
         self._plan = plan
         self._steps = plan.steps
         self._place = place
@@ -60,7 +64,7 @@ class Holder:
     @property
     def is_stopping(self) -> bool:
         """Whether nothing new may begin here."""
-        return self._observer.should_stop() or self.hold.lease.is_lost
+        return self._is_unwatched or self._observer.should_stop() or self.hold.lease.is_lost
 
     def refold(self) -> None:
         """Fold what is on record, and nothing else."""
@@ -70,14 +74,18 @@ class Holder:
 
     # -- user code -----------------------------------------------------------------------------------------------------
 
-    def arm(self) -> None:
-        """Start the hard end of an attempt of the step at the cursor."""
-        arm(self._place, self.step, self._grace)
+    def arm(self) -> bool:
+        """Start the hard end of an attempt of the step at the cursor; False where it cannot be: then nothing may begin."""
+        return self._is_armed(self.step)
 
     def announce(self, status: RunStatus) -> None:
         """Tell whoever observes that the step at the cursor is entered."""
-        if self._observer.entered is not None:
+        if self._observer.entered is None:
+            return
+        try:
             self._observer.entered(self._plan.doorbell(self.hold.position.idx), status)
+        except Exception as exc:  # noqa: BLE001 - whoever looks on must not make a step run again
+            log.warning("that a step of saga %s is entered was not told: %s", self.hold.saga_id, exc)
 
     def call(self, function: Callable[[SagaState], object], state: SagaState, points: tuple[str, str]) -> Ended:
         """Run a member of the step at the cursor, bounded by its TIMEOUT, between its failpoints.
@@ -128,7 +136,8 @@ class Holder:
     def begin(self) -> None:
         """Put a new attempt on record."""
         idx = self.hold.position.idx
-        self.arm()
+        if not self.arm():
+            return
         self._failpoints.hit("begin.before", idx)
         self.hold.begin(self.step.timeout)
         self._failpoints.hit("begin.after", idx)
@@ -142,8 +151,8 @@ class Holder:
         if idx + 1 < len(self._steps):
             after = self._steps[idx + 1]
             following = Following(name=after.name, timeout=after.timeout)
-            if not is_stopping:
-                arm(self._place, after, self._grace)
+            # The finished step goes on record whatever comes: without a watcher the next one is not begun.
+            is_stopping = is_stopping or not self._is_armed(after)
         self.fold.add(idx, output_delta(result), output_sizes(result))
         self._failpoints.hit("advance.before", idx)
         hold.advance(
@@ -155,6 +164,15 @@ class Holder:
             within=within,
         )
         self._failpoints.hit("advance.after", idx)
+
+    def _is_armed(self, step: Step) -> bool:
+        try:
+            arm(self._place, step, self._grace)
+        except Exception as exc:  # noqa: BLE001 - no thread can be made, say: the saga is let go, and another goes on
+            log.error("step %s cannot be watched here: %s", step.name, exc)  # noqa: TRY400 - the sentence says it all
+            self._is_unwatched = True
+            return False
+        return True
 
     def retry(self, retry: walk.Retry) -> None:
         """Let the attempt be made again: in place after a short delay, else by whoever is rung then."""

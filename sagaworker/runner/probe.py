@@ -5,6 +5,7 @@ from __future__ import annotations
 from sagaworker.domain import walk
 from sagaworker.domain.status import RunStatus, WaitingFor
 from sagaworker.runner.attempt import probed
+from sagaworker.runner.execute import recorded
 from sagaworker.runner.holder import Holder
 
 POINTS = ("probe.before", "probe.after")
@@ -14,14 +15,17 @@ def probe(holder: Holder) -> None:
     """Ask, and record what the answer comes to. No new attempt is counted, whatever it is."""
     hold, step = holder.hold, holder.step
     assert step.probe is not None
-    holder.arm()
+    if not holder.arm():
+        return
     state = holder.state()
     holder.announce(RunStatus.RUNNING)
     answer, result = probed(holder.call(step.probe, state, POINTS), state)
     match walk.after_probe(hold.position.row, answer):
         case walk.Advanced():
             assert result is not None
-            holder.advance(result)
+            refused = recorded(holder, result)
+            if refused is not None:  # it did happen, so it is neither tried again nor known to be recordable
+                hold.park(WaitingFor.OPERATOR, None, refused.error)
         case walk.Absent():
             hold.absent()
         case walk.AskOperator(error):

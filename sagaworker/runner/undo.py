@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 from sagaworker.domain import walk
 from sagaworker.domain.status import RunStatus, StepStatus
-from sagaworker.runner.attempt import undone
+from sagaworker.ledger.hold import Unrecordable
+from sagaworker.runner.attempt import plain, undone
 from sagaworker.runner.holder import Holder
 
 POINTS = ("compensate.before", "compensate.after")
@@ -18,11 +20,19 @@ def compensate(holder: Holder) -> None:
     if step.compensate is None:
         holder.record_undo(walk.RecordUndo(result=StepStatus.COMPENSATED), attempted=False)
         return
-    holder.arm()
+    if not holder.arm():
+        return
     state = holder.state(outcome="completed" if row.has_completed else "unknown")
     holder.announce(RunStatus.COMPENSATING)
     failed = undone(holder.call(step.compensate, state, POINTS), step.policy.undo_retry)
-    decided = walk.after_undo(row, failed, step.policy, draw=random.random())  # noqa: S311 - jitter
+    try:
+        _record(holder, row, failed)
+    except Unrecordable as refused:
+        _record(holder, row, None if failed is None else replace(failed, error=plain(refused.cause)))
+
+
+def _record(holder: Holder, row: walk.Row, failed: walk.Failed | None) -> None:
+    decided = walk.after_undo(row, failed, holder.step.policy, draw=random.random())  # noqa: S311 - jitter
     if isinstance(decided, walk.Retry):
         holder.retry(decided)
     else:
