@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -40,18 +41,31 @@ class StopFlag:
         self._byte[0] = 0
 
 
+_masks = threading.local()
+
+
 @cache
 def _leave_forks_alone() -> None:
     """A process that a step forks is the step's: a signal ends it, as its `terminate` expects. Asked for once."""
-    os.register_at_fork(after_in_child=_as_a_process_has_them)
+    os.register_at_fork(before=_hold_signals, after_in_parent=_restore_mask, after_in_child=_as_a_process_has_them)
+
+
+def _hold_signals() -> None:
+    """Python forgets a signal that reaches a forked child before it has set itself up; the kernel keeps a blocked one."""
+    _masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, NOTED)
+
+
+def _restore_mask() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _masks.before)
 
 
 def _as_a_process_has_them() -> None:
     for signum in NOTED:
         handler = signal.getsignal(signum)
         if isinstance(getattr(handler, "__self__", None), TermNotice):
-            with suppress(ValueError):  # forked by a thread that is no main thread there either
+            with suppress(ValueError):  # not of the main thread, also there
                 signal.signal(signum, signal.SIG_DFL)
+    _restore_mask()
 
 
 class TermNotice:
