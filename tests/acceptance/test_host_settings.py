@@ -114,5 +114,5 @@ def test_a_saga_outlives_its_hosts_limits_and_the_hosts_own_tasks_do_not(stage):
     assert done.status == "completed", timeline(stage.engine, run.id)
     assert [row.attempts for row in stage.engine.list_step_results(run.id)] == [1, 1]
     assert stage.engine.list(kind="slow", key="k"), other
-    wait_until(lambda: f"Hard time limit (2s) exceeded for shop.hang[{hung.id}]" in worker.logs())
+    wait_until(lambda: f"Soft time limit (1s) exceeded for shop.hang[{hung.id}]" in worker.logs())
     assert "task_annotations must not name sagaworker.run_saga, got time_limit" in worker.logs()
