@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import importlib
-import importlib.util
 import inspect
 import pkgutil
 from types import ModuleType
 
 from sagaworker.domain.steplist import STEP_NAME, short_name
 from sagaworker.errors import UnknownStep
+from sagaworker.imports import LONGEST, Imports
 from sagaworker.settings import Settings
 from sagaworker.step import Step, step_of
 
@@ -20,6 +19,8 @@ class Registry:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        # A step that may not take that long itself is no reason to wait longer for its module.
+        self._imports = Imports(within=max(1.0, min(LONGEST, settings.step_timeout.total_seconds())))
         self._steps: dict[str, Step] = {}
 
     def step(self, path: str) -> Step:
@@ -76,7 +77,7 @@ class Registry:
         found: set[str] = set()
         for name in self._settings.step_packages:
             try:
-                package = importlib.import_module(name)
+                package = self._imports.module(name)
             except Exception:  # noqa: BLE001, S112 - not there or broken: it has no steps, and the others have theirs
                 continue
             within = pkgutil.walk_packages(getattr(package, "__path__", ()), name + ".", onerror=lambda _name: None)
@@ -141,7 +142,7 @@ class Registry:
 
     def _import(self, module_name: str, path: str) -> ModuleType:
         try:
-            return importlib.import_module(module_name)
+            return self._imports.module(module_name)
         except ModuleNotFoundError as exc:
             if exc.name is not None and (module_name == exc.name or module_name.startswith(exc.name + ".")):
                 raise UnknownStep(
