@@ -17,6 +17,7 @@ from sagaworker.domain.records import Doorbell, Finding, SagaRun, StepResult, Ti
 from sagaworker.domain.status import RunStatus
 from sagaworker.errors import InvalidInput, InvalidSetting, SagaNotFound, WaitTimeout
 from sagaworker.failpoints import Failpoints
+from sagaworker.finding import Finder
 from sagaworker.heartbeat import Heartbeat
 from sagaworker.ledger import audit, migrate
 from sagaworker.ledger.connection import Database
@@ -191,6 +192,16 @@ class Engine(OperatorMoves, RecoveryMoves):
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
+    def id_of(self, name: str) -> str:
+        """The id of the saga that a name means: an id, its first letters, `kind[key]`, or `kind[the id's last six]`.
+
+        Every method that takes a saga id takes these. A whole id costs no query.
+
+        Raises:
+            InvalidInput: no saga has that name, or several have: they are listed.
+        """
+        return Finder(self.reads, self.settings.source_env).id_of(name)
+
     def get(self, saga_id: str) -> SagaRun:
         """One run with its context.
 
@@ -198,7 +209,8 @@ class Engine(OperatorMoves, RecoveryMoves):
             SagaNotFound: no such run.
             InvalidInput: not an id.
         """
-        run = self.reads.run(checked_id(saga_id))
+        saga_id = self.id_of(saga_id)
+        run = self.reads.run(saga_id)
         if run is None:
             raise SagaNotFound(saga_id)
         return run
@@ -233,12 +245,14 @@ class Engine(OperatorMoves, RecoveryMoves):
 
     def list_step_results(self, saga_id: str) -> builtins.list[StepResult]:
         """The ledger rows of one saga, in order."""
+        saga_id = self.id_of(saga_id)
         self._must_exist(saga_id)
         return self.reads.step_results(saga_id)
 
     def timeline(self, saga_id: str) -> Timeline:
         """Run, steps, episodes and journal of one saga, in one snapshot."""
-        timeline = self.reads.timeline(checked_id(saga_id))
+        saga_id = self.id_of(saga_id)
+        timeline = self.reads.timeline(saga_id)
         if timeline is None:
             raise SagaNotFound(saga_id)
         return timeline
@@ -284,7 +298,7 @@ class Engine(OperatorMoves, RecoveryMoves):
         "cancelled": nothing had begun, it is over. "requested": the running step finishes and then all is undone.
         "not_active": it is terminal or already undoing; nothing changed.
         """
-        checked_id(saga_id)
+        saga_id = self.id_of(saga_id)
         if reason is not None:
             checked_words(reason, "reason")
         answer = self.ledger.cancel(saga_id, reason)
@@ -316,7 +330,7 @@ class Engine(OperatorMoves, RecoveryMoves):
         interrupts the step (its attempt is then in doubt) and is raised again; elsewhere TIMEOUT shows in
         `state.check_cancelled` only.
         """
-        checked_id(saga_id)
+        saga_id = self.id_of(saga_id)
         place = HostPlace() if threading.current_thread() is threading.main_thread() else None
         if place is None:
             end = self.run_episode(saga_id, place=ThreadPlace())

@@ -12,7 +12,7 @@ import click
 from sagaworker.cli.checkout import bench, demo
 from sagaworker.cli.declared import definitions, steps
 from sagaworker.cli.group import Commands, Refused, unusable
-from sagaworker.cli.operating import explain, hold, release, resolve, retry, skip
+from sagaworker.cli.operating import explain, hold, release, resolve, retry, ring, skip
 from sagaworker.cli.sagas import cancel, list_, show, start
 from sagaworker.cli.up import up
 from sagaworker.cli.upkeep import audit, migrate
@@ -44,6 +44,7 @@ for _command in (
     run,
     cancel,
     explain,
+    ring,
     hold,
     release,
     retry,

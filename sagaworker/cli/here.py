@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from sagaworker.cli import running
 from sagaworker.cli.unreachable import database_trouble
 from sagaworker.engine import Engine
-from sagaworker.errors import InvalidInput, InvalidSetting, SagaworkerError
+from sagaworker.errors import InvalidSetting, SagaworkerError
 from sagaworker.ledger.connection import parameters_of
 from sagaworker.settings import DATABASE_SCHEMES, Settings
 
@@ -77,21 +77,3 @@ def spoken(database_url: str) -> Iterator[None]:
         if told is None:
             raise
         raise told from error
-
-
-def saga_id(engine: Engine, text: str) -> str:
-    """The id that a user means: an id, or `kind[key]` of a saga that has a key.
-
-    Raises:
-        InvalidInput: there is no saga of that kind and key.
-    """
-    kind, bracket, rest = text.partition("[")
-    if not bracket or not rest.endswith("]"):
-        return text
-    found = engine.list(kind=kind, key=rest[:-1], limit=1)
-    if not found:
-        raise InvalidInput(
-            f"saga {text} must exist, got no run of that kind and key",
-            "name a saga that was started without a key by its whole id; list the runs: sagaworker list",
-        )
-    return found[0].id

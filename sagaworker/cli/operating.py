@@ -14,8 +14,8 @@ from rich.text import Text
 
 from sagaworker.cli import render, words
 from sagaworker.cli.as_json import print_json
-from sagaworker.cli.group import json_option
-from sagaworker.cli.here import engine_here, saga_id
+from sagaworker.cli.group import Refused, json_option
+from sagaworker.cli.here import engine_here
 from sagaworker.cli.sagas import parsed_inputs
 from sagaworker.domain.explain import Explanation
 from sagaworker.domain.records import SagaRun
@@ -41,7 +41,7 @@ def _move(act: Callable[..., SagaRun]) -> click.Command:
     @wraps(act)
     def command(saga: str, *, seq: int | None, as_json: bool, **options: Any) -> None:
         with engine_here() as engine:
-            id = saga_id(engine, saga)
+            id = engine.id_of(saga)
             seen = engine.explain(id).seq if seq is None else seq
             act(engine, id, seq=seen, **options)
             explanation = engine.explain(id)
@@ -101,10 +101,26 @@ for _option in (
 @click.command()
 @click.argument("saga", metavar="ID")
 @json_option
+def ring(saga: str, *, as_json: bool) -> None:
+    """Send the doorbell of a saga now: a worker takes it up without waiting for the next sweep."""
+    with engine_here() as engine:
+        run = engine.get(saga)
+        if run.status.is_terminal:
+            raise Refused(f"saga {run.label} must be active to be rung, got {run.status}")
+        engine.ring(run.id)
+    if as_json:
+        print_json({"saga_id": run.id, "status": run.status})
+    else:
+        click.echo(f"{run.label} was rung")
+
+
+@click.command()
+@click.argument("saga", metavar="ID")
+@json_option
 def explain(saga: str, *, as_json: bool) -> None:
     """Say in plain words why a saga is where it is, what happens next, and what a person must do."""
     with engine_here() as engine:
-        explanation = engine.explain(saga_id(engine, saga))
+        explanation = engine.explain(engine.id_of(saga))
     if as_json:
         print_json(explanation)
     else:

@@ -12,7 +12,7 @@ from rich.text import Text
 from sagaworker.cli import render, words
 from sagaworker.cli.as_json import print_json
 from sagaworker.cli.group import Refused, json_option, timeout_option
-from sagaworker.cli.here import engine_here, saga_id
+from sagaworker.cli.here import engine_here
 from sagaworker.domain.definition import POLICIES
 from sagaworker.domain.records import SagaRun
 from sagaworker.domain.status import RunStatus
@@ -167,14 +167,14 @@ def show(saga: str, *, journal: bool, undo: bool, as_json: bool) -> None:
     """Show the timeline of a saga. ID is its id, or kind[key] where it has a key."""
     with engine_here() as engine:
         if undo:
-            id = saga_id(engine, saga)
+            id = engine.id_of(saga)
             rows = engine.undo_list(id)
             if as_json:
                 print_json(rows)
             else:
                 render.console().print(render.undo_view(engine.get(id), rows))
             return
-        timeline = engine.timeline(saga_id(engine, saga))
+        timeline = engine.timeline(engine.id_of(saga))
     if as_json:
         print_json(timeline)
     else:
@@ -188,7 +188,7 @@ def show(saga: str, *, journal: bool, undo: bool, as_json: bool) -> None:
 def cancel(saga: str, *, reason: str | None, as_json: bool) -> None:
     """Cancel a saga: what it did is undone. Exit 1 when it is over or already undoing."""
     with engine_here() as engine:
-        id = saga_id(engine, saga)
+        id = engine.id_of(saga)
         answer = engine.cancel(id, reason=reason)
         run = engine.get(id)
     if as_json:

@@ -11,7 +11,7 @@ from rich.live import Live
 from sagaworker.cli import render, words
 from sagaworker.cli.as_json import print_json
 from sagaworker.cli.group import json_option, timeout_option
-from sagaworker.cli.here import engine_here, saga_id
+from sagaworker.cli.here import engine_here
 from sagaworker.cli.sagas import refuse_unless_completed, told
 from sagaworker.domain.records import Timeline
 from sagaworker.engine import Engine
@@ -25,7 +25,7 @@ _EVERY = 0.2
 def run(saga: str, *, as_json: bool) -> None:
     """Walk a saga here and now, in this process, for one episode. Exit 1 when it ends other than completed."""
     with engine_here() as engine:
-        found = engine.run(saga_id(engine, saga))
+        found = engine.run(engine.id_of(saga))
         told(engine, found.id, as_json=as_json)
         refuse_unless_completed(engine, found)
 
@@ -37,7 +37,7 @@ def run(saga: str, *, as_json: bool) -> None:
 def wait(saga: str, *, timeout: float, as_json: bool) -> None:
     """Wait until a saga is over. Exit 1 when it ends other than completed, or not in time."""
     with engine_here() as engine:
-        found = engine.wait(saga_id(engine, saga), timeout=timeout)
+        found = engine.wait(engine.id_of(saga), timeout=timeout)
         told(engine, found.id, as_json=as_json)
         refuse_unless_completed(engine, found)
 
@@ -48,7 +48,7 @@ def wait(saga: str, *, timeout: float, as_json: bool) -> None:
 def watch(saga: str, *, as_json: bool) -> None:
     """Follow a saga until it is over. In a pipe a line for each move; with --json a JSON object for each."""
     with engine_here() as engine:
-        id = saga_id(engine, saga)
+        id = engine.id_of(saga)
         console = render.console()
         if as_json or not console.is_terminal:
             _follow_lines(engine, id, as_json=as_json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
@@ -78,6 +79,35 @@ class Reads:
         order = saga_runs.c.id.desc() if descending else saga_runs.c.id.asc()
         page = query.order_by(order).limit(limit).offset(offset)
         return self._asked(lambda connection: [_bare_run(row) for row in connection.execute(page).mappings()])
+
+    def ids_of_label(self, kind: str, rest: str, *, source_env: str | None, limit: int) -> list[str]:
+        """Runs of a kind whose key is `rest`, or whose id ends with it; of several environments' the own one's."""
+        if "\x00" in kind or "\x00" in rest:
+            return []
+        of_kind = saga_runs.c.kind == kind
+        keyed = sa.select(saga_runs.c.id, saga_runs.c.source_env).where(of_kind, saga_runs.c.key == rest)
+        current = keyed.where(saga_runs.c.archived_at.is_(None)).limit(limit)
+        ending = (
+            sa.select(saga_runs.c.id)
+            .where(of_kind, saga_runs.c.key.is_(None), sa.func.right(sa.cast(saga_runs.c.id, sa.Text), 6) == rest)
+            .order_by(saga_runs.c.id.desc())
+            .limit(limit)
+        )
+
+        def ask(connection: sa.Connection) -> list[str]:
+            rows = connection.execute(current).all() or connection.execute(keyed.limit(limit)).all()
+            own = [row.id for row in rows if row.source_env == source_env] or [row.id for row in rows]
+            return own + [row.id for row in connection.execute(ending)]
+
+        return self._asked(ask)
+
+    def ids_of_beginning(self, text: str, *, limit: int) -> list[str]:
+        """Runs whose ids begin with that, newest first: a range of the primary key."""
+        digits = text.replace("-", "").lower()
+        least, most = (str(uuid.UUID(digits.ljust(32, filler)[:32])) for filler in "0f")
+        query = sa.select(saga_runs.c.id).where(saga_runs.c.id.between(least, most))
+        page = query.order_by(saga_runs.c.id.desc()).limit(limit)
+        return self._asked(lambda connection: list(connection.execute(page).scalars()))
 
     def step_results(self, saga_id: str) -> list[StepResult]:
         """The ledger rows of one saga in order."""

@@ -113,12 +113,24 @@ def test_a_refusal_exits_1_with_a_sentence(commands: Commands, arguments: list[s
     assert result.stdout == ""
 
 
-def test_a_saga_without_a_key_is_named_by_its_id_and_the_refusal_says_so(commands: Commands) -> None:
+def test_a_saga_is_found_by_every_name_that_is_printed(commands: Commands) -> None:
     id = commands.json("start", "hello", "steps.echo")["id"]
-    assert f"hello[{id[-6:]}]" in commands("list").stdout
-    refused = commands("show", f"hello[{id[-6:]}]")
+    name = f"hello[{id[-6:]}]"
+    assert name in commands("list").stdout
+    for printed in (id, id[:30], name, f"{name} 1/1 echo"):
+        assert commands.json("show", printed)["run"]["id"] == id
+    refused = commands("show", "hello[000000]")
     assert refused.exit_code == 1
-    assert "a saga that was started without a key by its whole id" in refused.stderr
+    assert "got no run of that name" in refused.stderr
+
+
+def test_ring_sends_the_doorbell_now_and_refuses_what_is_over(commands: Commands) -> None:
+    id = commands.json("start", "hello", "steps.echo")["id"]
+    assert f"hello[{id[-6:]}] was rung" in commands("ring", id).stdout
+    commands("cancel", id)
+    refused = commands("ring", id)
+    assert refused.exit_code == 1
+    assert "must be active to be rung, got rolled_back" in refused.stderr
 
 
 def test_the_same_key_is_the_same_saga_and_other_inputs_are_refused(commands: Commands) -> None:

@@ -21,7 +21,7 @@ class Acts:
         note(state, "entered")
         gate, seconds = state.params.get("gate"), state.params.get("seconds")
         if gate and seconds is None:
-            wait_until(Path(gate).exists, what=f"the file {gate}", every=0.01)
+            wait_until(Path(gate).exists, what=f"the file {gate}", timeout=19, every=0.01)
         elif not (gate and Path(gate).exists()):
             time.sleep(seconds or 0)  # noqa: TID251 - how long it takes is what it is for
         note(state, "did")
@@ -34,7 +34,7 @@ class Acts:
     def compensate(self, state: SagaState) -> None:
         note(state, "undoing")
         if gate := state.params.get("undo_gate"):
-            wait_until(Path(gate).exists, what=f"the file {gate}", every=0.01)
+            wait_until(Path(gate).exists, what=f"the file {gate}", timeout=19, every=0.01)
         time.sleep(state.params.get("undo_seconds", 0))  # noqa: TID251 - the same
         note(state, "undid")
 

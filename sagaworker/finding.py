@@ -1,0 +1,54 @@
+"""From any name that we print to the saga's id: `checkout[order-42]`, `checkout[fa4bb9]`, the beginning of an id."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+from sagaworker.errors import InvalidInput
+from sagaworker.ledger.reads import Reads
+
+# As labels are printed, Flower's too: `checkout[order-42] 3/7 charge_card`.
+_LABEL = re.compile(r"(?P<kind>[^\[]+)\[(?P<rest>.*)\](?: \d+/\d+(?: .*)?)?", re.DOTALL)
+_BEGINNING = re.compile(r"[0-9a-f][0-9a-f-]{3,35}", re.IGNORECASE)
+_SHOWN = 5  # candidates that a refusal lists
+
+
+class Finder:
+    """Finds the one saga that a name means. A whole id costs no query."""
+
+    def __init__(self, reads: Reads, source_env: str | None) -> None:
+        self._reads = reads
+        self._source_env = source_env
+
+    def id_of(self, name: object) -> str:
+        """The id of that saga; a whole id is taken as it is, whether there is such a run or not.
+
+        Raises:
+            InvalidInput: no name of a saga, or of none, or of several: they are listed.
+        """
+        text = name if isinstance(name, str) else str(name)
+        try:
+            return str(uuid.UUID(text))
+        except ValueError:
+            pass
+        label = _LABEL.fullmatch(text)
+        if label is not None:
+            found = self._reads.ids_of_label(
+                label["kind"], label["rest"], source_env=self._source_env, limit=_SHOWN + 1
+            )
+        elif _BEGINNING.fullmatch(text):
+            found = self._reads.ids_of_beginning(text, limit=_SHOWN + 1)
+        else:
+            raise InvalidInput(
+                f"saga id must be a uuid, got {text[:80]!a}",
+                "or its first letters, kind[key], or kind[the id's last six]; list them: sagaworker list",
+            )
+        if len(found) > 1:
+            listed = ", ".join(found[:_SHOWN]) + (", ..." if len(found) > _SHOWN else "")
+            raise InvalidInput(f"saga {text[:200]!a} must name one run, got several", f"say which: {listed}")
+        if not found:
+            raise InvalidInput(
+                f"saga {text[:200]} must exist, got no run of that name", "list the runs: sagaworker list"
+            )
+        return found[0]
