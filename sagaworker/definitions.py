@@ -40,13 +40,14 @@ class LoadedDefinitions:
 
 
 class Definitions:
-    """The definitions of this process, and behind them those of the database. Nothing is imported before `load`."""
+    """The definitions of this process, and behind them those of the database. Nothing is imported before it is asked for."""
 
     def __init__(self, registry: Registry, store: DefinitionStore, settings: Settings) -> None:
         self._registry = registry
         self._store = store
         self._settings = settings
         self._registered: dict[Pair, Definition] = {}
+        self._is_loaded = False
 
     def load(self) -> LoadedDefinitions:
         """Import the modules of the allowed packages, register what they declare, and store it.
@@ -67,6 +68,7 @@ class Definitions:
                     f"{module}: kind {definition.kind!r}{actor} must be defined once, got a second definition"
                 )
         self._registered = found
+        self._is_loaded = True
         for pair, definition in list(found.items()):
             try:
                 self._store.put(definition)
@@ -82,12 +84,17 @@ class Definitions:
     def to_start(self, kind: str, actor_id: str | None) -> Definition:
         """The definition a start of this kind uses: of its actor, else of any actor, else the only one of the kind.
 
+        Where neither this process nor the database knows one, the modules of the allowed packages are loaded, once.
+
         Raises:
             InvalidInput: there is none, or several actors have one and none was named.
         """
         if not isinstance(kind, str):
             raise InvalidInput(f"kind must be text, got a {type(kind).__name__}")
         known = {known.definition.pair: known.definition for known in self.known([kind])}
+        if not known and not self._is_loaded:
+            self.load()
+            known = {known.definition.pair: known.definition for known in self.known([kind])}
         for pair in ((actor_id, kind), (None, kind)):
             if pair in known:
                 return known[pair]

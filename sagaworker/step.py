@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import inspect
+import threading
 from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -118,10 +122,49 @@ def _synchronous(function: Callable[[SagaState], object]) -> Callable[[SagaState
         return function
 
     def run(state: SagaState) -> object:
-        with asyncio.Runner() as runner:
-            return runner.run(cast("Coroutine[object, object, object]", function(state)))
+        call = cast("Callable[[SagaState], Coroutine[object, object, object]]", function)
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            with asyncio.Runner() as runner:
+                return runner.run(call(state))
+        return _beside_a_loop(lambda: call(state))
 
     return run
+
+
+def _beside_a_loop(call: Callable[[], Coroutine[object, object, object]]) -> object:
+    """Run it in a thread of its own, since a thread that runs an event loop runs no second one; the caller waits.
+
+    What interrupts the caller, a time-out say, cancels it, and is raised once it has ended.
+    """
+    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[object]]] = []
+    ended: Future[object] = Future()
+    context = copy_context()
+
+    async def main() -> object:
+        task = asyncio.current_task()
+        assert task is not None
+        running.append((asyncio.get_running_loop(), task))
+        return await call()
+
+    def work() -> None:
+        try:
+            with asyncio.Runner() as runner:
+                ended.set_result(runner.run(main(), context=context))
+        except BaseException as exc:  # noqa: BLE001 - raised again in the caller's thread
+            ended.set_exception(exc)
+
+    thread = threading.Thread(target=work, name="sagaworker-async-step", daemon=True)
+    thread.start()
+    try:
+        return ended.result()
+    except BaseException:
+        for loop, task in running:
+            with suppress(RuntimeError):  # the loop is closed: it has ended
+                loop.call_soon_threadsafe(task.cancel)
+        thread.join()
+        raise
 
 
 def check_inputs(step: Step, inputs: Mapping[str, Json]) -> None:

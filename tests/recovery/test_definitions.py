@@ -42,9 +42,12 @@ def test_what_modules_declare_is_loaded_and_stored_and_what_is_broken_is_left_ou
     ]
 
 
-def test_nothing_is_imported_before_it_is_asked_for(declaring):
-    with pytest.raises(InvalidInput, match="kind 'greeting' must have a definition"):
-        declaring.start("greeting")
+def test_a_definition_is_loaded_when_a_start_asks_for_it_and_not_before(declaring):
+    declaring.start("given", ["steps.echo"])
+    assert declaring.definitions.known() == []
+    assert declaring.start("greeting").step_modules == ("steps.echo",)
+    with pytest.raises(InvalidInput, match="kind 'nobodys' must have a definition"):
+        declaring.start("nobodys")
 
 
 def test_loading_twice_stores_nothing_twice(declaring, engine):
