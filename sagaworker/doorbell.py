@@ -114,6 +114,9 @@ class Doorbells:
                 message,
                 queue=direct_queue(doorbell.queue or SAGAS),
                 serializer="json",
+                # Not as the app's other messages: its compressor may be missing here, and a bell outlives its broker.
+                compression="gzip" if self._app.conf.task_compression else None,
+                delivery_mode=2,
                 retry=False,
                 **options,
             )

@@ -10,6 +10,8 @@ from kombu import Exchange, Queue
 
 from sagaworker.celery import install
 from sagaworker.celery.ours import is_ours
+from sagaworker.domain.records import Doorbell
+from sagaworker.doorbell import Doorbells
 from tests.acceptance.stage import ACTS
 from tests.showing import timeline
 from tests.waiting import wait_until
@@ -116,3 +118,25 @@ def test_a_saga_outlives_its_hosts_limits_and_the_hosts_own_tasks_do_not(stage):
     assert stage.engine.list(kind="slow", key="k"), other
     wait_until(lambda: f"Soft time limit (1s) exceeded for shop.hang[{hung.id}]" in worker.logs())
     assert "task_annotations must not name sagaworker.run_saga, got time_limit" in worker.logs()
+
+
+@pytest.mark.parametrize(
+    "conf",
+    [
+        {"task_compression": "zstd"},
+        {"task_default_delivery_mode": 1},
+        {"task_protocol": 1},
+        {"task_serializer": "pickle"},
+    ],
+    ids=lambda conf: next(iter(conf)),
+)
+def test_a_doorbell_is_sent_whatever_its_app_sends_otherwise(conf):
+    app = an_app(**conf)
+    Doorbells(app).ring([Doorbell(saga_id="s", kind="k", key=None)])
+    with app.connection_for_read() as connection:
+        message = connection.channel().basic_get("sagas", no_ack=True)
+    assert message is not None
+    assert message.headers["task"] == "sagaworker.run_saga"
+    assert message.content_type == "application/json"
+    assert message.properties["delivery_mode"] == 2
+    assert message.headers.get("compression") in (None, "application/x-gzip")
