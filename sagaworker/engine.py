@@ -177,7 +177,7 @@ class Engine(OperatorMoves, RecoveryMoves):
 
     def ring(self, saga_id: str) -> None:
         """Send the doorbell of one saga, best effort. A bell too many is harmless, one too few is rung by the sweep."""
-        run = self.get(saga_id)
+        run = self.get(self.id_of(saga_id, to_move=True))
         if not run.status.is_terminal:
             self.ring_all([Doorbell.of(run)])
 
@@ -192,15 +192,16 @@ class Engine(OperatorMoves, RecoveryMoves):
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
-    def id_of(self, name: str) -> str:
+    def id_of(self, name: str, *, to_move: bool = False) -> str:
         """The id of the saga that a name means: an id, its first letters, `kind[key]`, or `kind[the id's last six]`.
 
-        Every method that takes a saga id takes these. A whole id costs no query.
+        Every method that takes a saga id takes these. A whole id costs no query. What changes a saga (`to_move`) takes
+        a short name of the engine's own source_env only.
 
         Raises:
             InvalidInput: no saga has that name, or several have: they are listed.
         """
-        return Finder(self.reads, self.settings.source_env).id_of(name)
+        return Finder(self.reads, self.settings.source_env).id_of(name, to_move=to_move)
 
     def get(self, saga_id: str) -> SagaRun:
         """One run with its context.
@@ -298,7 +299,7 @@ class Engine(OperatorMoves, RecoveryMoves):
         "cancelled": nothing had begun, it is over. "requested": the running step finishes and then all is undone.
         "not_active": it is terminal or already undoing; nothing changed.
         """
-        saga_id = self.id_of(saga_id)
+        saga_id = self.id_of(saga_id, to_move=True)
         if reason is not None:
             checked_words(reason, "reason")
         answer = self.ledger.cancel(saga_id, reason)
@@ -330,7 +331,7 @@ class Engine(OperatorMoves, RecoveryMoves):
         interrupts the step (its attempt is then in doubt) and is raised again; elsewhere TIMEOUT shows in
         `state.check_cancelled` only.
         """
-        saga_id = self.id_of(saga_id)
+        saga_id = self.id_of(saga_id, to_move=True)
         place = HostPlace() if threading.current_thread() is threading.main_thread() else None
         if place is None:
             end = self.run_episode(saga_id, place=ThreadPlace())

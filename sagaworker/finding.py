@@ -10,7 +10,8 @@ from sagaworker.ledger.reads import Reads
 
 # As labels are printed, Flower's too: `checkout[order-42] 3/7 charge_card`.
 _LABEL = re.compile(r"(?P<kind>[^\[]+)\[(?P<rest>.*)\](?: \d+/\d+(?: .*)?)?", re.DOTALL)
-_BEGINNING = re.compile(r"[0-9a-f][0-9a-f-]{3,35}", re.IGNORECASE)
+_LEAST = 4  # characters of the beginning of an id
+_PATTERN = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"
 _SHOWN = 5  # candidates that a refusal lists
 
 
@@ -21,11 +22,15 @@ class Finder:
         self._reads = reads
         self._source_env = source_env
 
-    def id_of(self, name: object) -> str:
+    def id_of(self, name: object, *, to_move: bool = False) -> str:
         """The id of that saga; a whole id is taken as it is, whether there is such a run or not.
 
+        `to_move`: for what changes the saga. A short name then means none of another environment: where production has
+        no order 42, its cancel must not reach staging's.
+
         Raises:
-            InvalidInput: no name of a saga, or of none, or of several: they are listed.
+            InvalidInput: no name of a saga, or of none, or of several: they are listed; or, `to_move`, of one of
+                another environment.
         """
         text = name if isinstance(name, str) else str(name)
         try:
@@ -37,7 +42,7 @@ class Finder:
             found = self._reads.ids_of_label(
                 label["kind"], label["rest"], source_env=self._source_env, limit=_SHOWN + 1
             )
-        elif _BEGINNING.fullmatch(text):
+        elif _is_beginning(text):
             found = self._reads.ids_of_beginning(text, limit=_SHOWN + 1)
         else:
             raise InvalidInput(
@@ -45,10 +50,30 @@ class Finder:
                 "or its first letters, kind[key], or kind[the id's last six]; list them: sagaworker list",
             )
         if len(found) > 1:
-            listed = ", ".join(found[:_SHOWN]) + (", ..." if len(found) > _SHOWN else "")
+            listed = ", ".join(one.id for one in found[:_SHOWN]) + (", ..." if len(found) > _SHOWN else "")
             raise InvalidInput(f"saga {text[:200]!a} must name one run, got several", f"say which: {listed}")
         if not found:
             raise InvalidInput(
                 f"saga {text[:200]} must exist, got no run of that name", "list the runs: sagaworker list"
             )
-        return found[0]
+        (one,) = found
+        if to_move and one.source_env != self._source_env:
+            raise InvalidInput(
+                f"saga {text[:200]!a} must be of source_env {self._source_env!r} to be changed by that name,"
+                f" got one of {one.source_env!r}",
+                f"if it is the one you mean, give its whole id: {one.id}",
+            )
+        return one.id
+
+
+def _is_beginning(text: str) -> bool:
+    """Whether an id can begin so, with its dashes in their places or without any."""
+    digits = text.lower()
+    if len(digits) < _LEAST:
+        return False
+    with_dashes = all(
+        (have in "0123456789abcdef") if want == "x" else have == want
+        for have, want in zip(digits, _PATTERN, strict=False)
+    )
+    bare = all(have in "0123456789abcdef" for have in digits)
+    return (with_dashes and len(digits) < len(_PATTERN)) or (bare and len(digits) < _PATTERN.count("x"))

@@ -28,7 +28,7 @@ class _Surroundings(Protocol):
 
     def ring(self, saga_id: str) -> None: ...
 
-    def id_of(self, name: str) -> str: ...
+    def id_of(self, name: str, *, to_move: bool = False) -> str: ...
 
     def get(self, saga_id: str) -> SagaRun: ...
 
@@ -49,7 +49,7 @@ class OperatorMoves:
 
     def hold(self: _Surroundings, saga_id: str, *, reason: str, who: str, seq: int | None = None) -> SagaRun:
         """Let nothing new begin, until released. The step or undo that runs now ends first."""
-        saga_id = self.id_of(saga_id)
+        saga_id = self.id_of(saga_id, to_move=True)
         order = _order(saga_id, reason, who, seq)
         if self.operating.hold(order) is None:
             _refuse(self, saga_id, "hold", "be active and wait for no person")
@@ -57,7 +57,7 @@ class OperatorMoves:
 
     def release(self: _Surroundings, saga_id: str, *, reason: str, who: str, seq: int | None = None) -> SagaRun:
         """End a hold. A cancel that was accepted meanwhile acts now; where an undo halted, an operator is waited for."""
-        saga_id = self.id_of(saga_id)
+        saga_id = self.id_of(saga_id, to_move=True)
         order = _order(saga_id, reason, who, seq)
         if self.operating.release(order) is None:
             _refuse(self, saga_id, "release", "be on hold")
@@ -76,7 +76,7 @@ class OperatorMoves:
         again instead. A saga that ended `failed` as an orphan goes on from its step, which has all its tries
         again, or is undone with `undo`; where nothing is to be undone it is `rolled_back` at once.
         """
-        saga_id = self.id_of(saga_id)
+        saga_id = self.id_of(saga_id, to_move=True)
         order = _order(saga_id, reason, who, seq)
         timeline = self.timeline(saga_id)
         run, idx = timeline.run, timeline.run.current_step_idx
@@ -98,7 +98,7 @@ class OperatorMoves:
 
     def skip(self: _Surroundings, saga_id: str, *, reason: str, who: str, seq: int | None = None) -> SagaRun:
         """Leave one row as it is: the undo at which the saga halted, or the step in doubt. What came before is undone."""
-        saga_id = self.id_of(saga_id)
+        saga_id = self.id_of(saga_id, to_move=True)
         order = _order(saga_id, reason, who, seq)
         status = self.operating.skip_undo(order) or self.operating.skip_step(order)
         if status is None:
@@ -122,7 +122,7 @@ class OperatorMoves:
         Where a cancel was accepted meanwhile the saga is undone instead, this step only if it happened. That it did not
         happen is refused until a late effect of the attempt can no longer come (see quarantine).
         """
-        saga_id = self.id_of(saga_id)
+        saga_id = self.id_of(saga_id, to_move=True)
         order = _order(saga_id, reason, who, seq)
         run = self.get(saga_id)
         if not happened:

@@ -29,6 +29,8 @@ class _Surroundings(Protocol):
     definitions: Definitions
     recovery: Recovery
 
+    def id_of(self, name: str, *, to_move: bool = False) -> str: ...
+
     def get(self, saga_id: str) -> SagaRun: ...
 
 
@@ -103,7 +105,7 @@ class RecoveryMoves:
 
         "already_claimed": somebody was first, its worker lives, it waits for something, or it is over.
         """
-        return self.recovery.claim(self.get(saga_id))
+        return self.recovery.claim(self.get(self.id_of(saga_id, to_move=True)))
 
     def take_over_dead(self: _Surroundings, owner: str) -> int:
         """For the local witness: take over what a dead process of this machine held; how many."""

@@ -41,7 +41,7 @@ def _move(act: Callable[..., SagaRun]) -> click.Command:
     @wraps(act)
     def command(saga: str, *, seq: int | None, as_json: bool, **options: Any) -> None:
         with engine_here() as engine:
-            id = engine.id_of(saga)
+            id = engine.id_of(saga, to_move=True)
             seen = engine.explain(id).seq if seq is None else seq
             act(engine, id, seq=seen, **options)
             explanation = engine.explain(id)
@@ -104,7 +104,7 @@ for _option in (
 def ring(saga: str, *, as_json: bool) -> None:
     """Send the doorbell of a saga now: a worker takes it up without waiting for the next sweep."""
     with engine_here() as engine:
-        run = engine.get(saga)
+        run = engine.get(engine.id_of(saga, to_move=True))
         if run.status.is_terminal:
             raise Refused(f"saga {run.label} must be active to be rung, got {run.status}")
         engine.ring(run.id)

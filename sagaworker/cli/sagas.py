@@ -188,7 +188,7 @@ def show(saga: str, *, journal: bool, undo: bool, as_json: bool) -> None:
 def cancel(saga: str, *, reason: str | None, as_json: bool) -> None:
     """Cancel a saga: what it did is undone. Exit 1 when it is over or already undoing."""
     with engine_here() as engine:
-        id = engine.id_of(saga)
+        id = engine.id_of(saga, to_move=True)
         answer = engine.cancel(id, reason=reason)
         run = engine.get(id)
     if as_json:

@@ -25,7 +25,7 @@ _EVERY = 0.2
 def run(saga: str, *, as_json: bool) -> None:
     """Walk a saga here and now, in this process, for one episode. Exit 1 when it ends other than completed."""
     with engine_here() as engine:
-        found = engine.run(engine.id_of(saga))
+        found = engine.run(saga)
         told(engine, found.id, as_json=as_json)
         refuse_unless_completed(engine, found)
 

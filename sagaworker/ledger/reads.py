@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import sqlalchemy as sa
 from sqlalchemy import exc as sa_exc
@@ -21,6 +21,13 @@ _RUN = [saga_runs.c[name] for name in SagaRun.__slots__]
 _STEP = [saga_step_results.c[name] for name in StepResult.__slots__]
 _EVENT = [saga_events.c[name] for name in JournalEntry.__slots__]
 _EPISODE = [saga_episodes.c[name] for name in Episode.__slots__]
+
+
+class Named(NamedTuple):
+    """A run that a name may mean, and the environment it is of."""
+
+    id: str
+    source_env: str | None
 
 
 class Reads:
@@ -80,7 +87,7 @@ class Reads:
         page = query.order_by(order).limit(limit).offset(offset)
         return self._asked(lambda connection: [_bare_run(row) for row in connection.execute(page).mappings()])
 
-    def ids_of_label(self, kind: str, rest: str, *, source_env: str | None, limit: int) -> list[str]:
+    def ids_of_label(self, kind: str, rest: str, *, source_env: str | None, limit: int) -> list[Named]:
         """Runs of a kind whose key is `rest`, or whose id ends with it; of several environments' the own one's."""
         if "\x00" in kind or "\x00" in rest:
             return []
@@ -88,26 +95,26 @@ class Reads:
         keyed = sa.select(saga_runs.c.id, saga_runs.c.source_env).where(of_kind, saga_runs.c.key == rest)
         current = keyed.where(saga_runs.c.archived_at.is_(None)).limit(limit)
         ending = (
-            sa.select(saga_runs.c.id)
+            sa.select(saga_runs.c.id, saga_runs.c.source_env)
             .where(of_kind, saga_runs.c.key.is_(None), sa.func.right(sa.cast(saga_runs.c.id, sa.Text), 6) == rest)
             .order_by(saga_runs.c.id.desc())
             .limit(limit)
         )
 
-        def ask(connection: sa.Connection) -> list[str]:
+        def ask(connection: sa.Connection) -> list[Named]:
             rows = connection.execute(current).all() or connection.execute(keyed.limit(limit)).all()
-            own = [row.id for row in rows if row.source_env == source_env] or [row.id for row in rows]
-            return own + [row.id for row in connection.execute(ending)]
+            found = [Named(row.id, row.source_env) for row in (*rows, *connection.execute(ending))]
+            return [one for one in found if one.source_env == source_env] or found
 
         return self._asked(ask)
 
-    def ids_of_beginning(self, text: str, *, limit: int) -> list[str]:
+    def ids_of_beginning(self, text: str, *, limit: int) -> list[Named]:
         """Runs whose ids begin with that, newest first: a range of the primary key."""
         digits = text.replace("-", "").lower()
-        least, most = (str(uuid.UUID(digits.ljust(32, filler)[:32])) for filler in "0f")
-        query = sa.select(saga_runs.c.id).where(saga_runs.c.id.between(least, most))
+        least, most = (str(uuid.UUID(digits.ljust(32, filler))) for filler in "0f")
+        query = sa.select(saga_runs.c.id, saga_runs.c.source_env).where(saga_runs.c.id.between(least, most))
         page = query.order_by(saga_runs.c.id.desc()).limit(limit)
-        return self._asked(lambda connection: list(connection.execute(page).scalars()))
+        return self._asked(lambda connection: [Named(row.id, row.source_env) for row in connection.execute(page)])
 
     def step_results(self, saga_id: str) -> list[StepResult]:
         """The ledger rows of one saga in order."""

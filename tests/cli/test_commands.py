@@ -322,3 +322,20 @@ def test_steps_shows_a_broken_module_with_its_reason(
     (found,) = json.loads(nowhere("steps", "--json", SAGAWORKER_STEP_PACKAGES=package.name).stdout)
     assert "no luck" in found["problem"]
     assert nowhere("steps", SAGAWORKER_STEP_PACKAGES=package.name).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["cancel"], ["run"], ["ring"], ["hold", "--reason", "r"], ["release", "--reason", "r"]],
+    ids=lambda c: c[0],
+)
+def test_a_command_moves_no_saga_of_another_environment_by_a_short_name(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.setenv("SAGAWORKER_SOURCE_ENV", "staging")
+    id = commands.json("start", "order", "steps.echo", "--key", "42")["id"]
+    monkeypatch.setenv("SAGAWORKER_SOURCE_ENV", "production")
+    refused = commands(command[0], "order[42]", *command[1:])
+    assert refused.exit_code == 1
+    assert f"give its whole id: {id}" in refused.stderr
+    assert commands.json("show", id)["run"]["status"] == "pending"
