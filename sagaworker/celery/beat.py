@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sagaworker.celery.naming import CONTROL, SWEEP_ORPHANS
+from sagaworker.celery.naming import SWEEP_ORPHANS
 from sagaworker.settings import Settings
 
 # django-celery-beat keeps whole seconds: half a second would become none, and a flood of messages.
@@ -21,6 +21,6 @@ def schedule(settings: Settings) -> dict[str, dict[str, Any]]:
         SWEEP_ORPHANS: {
             "task": SWEEP_ORPHANS,
             "schedule": sweep,
-            "options": {"expires": sweep, "queue": CONTROL, "ignore_result": True},
+            "options": {"expires": sweep, "queue": settings.control_queue, "ignore_result": True},
         },
     }
