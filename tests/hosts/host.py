@@ -144,14 +144,14 @@ class Host:
         for process in (self.web, self.hands):
             process.ready()
 
-    def worker(self) -> ProcessContainer:
-        return self._run(self._worker())
+    def worker(self, **env: str) -> ProcessContainer:
+        return self._run(self._worker(**env))
 
-    def _worker(self) -> ProcessContainer:
+    def _worker(self, **env: str) -> ProcessContainer:
         # Three children, so that a held saga and a held task leave one.
         name = f"shop{next(self._numbers)}@here"
         worker = ["-m", "celery", "-A", self.project.app, "worker", "-n", name, "-l", "INFO", "-c", "3"]
-        return InFolder(self, "worker", " ready.", *worker, "--without-mingle", "--without-gossip")
+        return InFolder(self, "worker", " ready.", *worker, "--without-mingle", "--without-gossip", **env)
 
     def beat(self, **env: str) -> ProcessContainer:
         beat = ["-m", "celery", "-A", self.project.app, "beat", "-l", "INFO"]

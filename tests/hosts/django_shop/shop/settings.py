@@ -72,3 +72,9 @@ if CELERY_BROKER_URL.startswith("redis"):
     }
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_BEAT_SCHEDULE = {"shop.tick": {"task": "shop.tasks.tick", "schedule": 1.0}}
+if "SHOP_SWEEPS" in os.environ:
+    CELERY_BEAT_SCHEDULE["sagaworker.sweep_orphans"] = {
+        "task": "sagaworker.sweep_orphans",
+        "schedule": float(os.environ["SHOP_SWEEPS"]),
+        "options": {"queue": "control"},
+    }
