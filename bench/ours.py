@@ -14,7 +14,7 @@ from bench.report import Report, Target, of_rounds
 from bench.server import Server, say
 from bench.steps import large
 from sagaworker.domain.records import Doorbell
-from sagaworker.doorbell import SAGAS, Doorbells
+from sagaworker.doorbell import Doorbells
 from sagaworker.engine import Engine
 from sagaworker.ledger.migrate import migrate
 from sagaworker.settings import Settings
@@ -114,7 +114,7 @@ def measure_start_many(server: Server, report: Report, *, rounds: int) -> None:
         whole = time.perf_counter() - began
         # Ringing is best effort and swallows its failures: a rate counts only if the messages are really there.
         must_equal("sagas in the ledger", _count_runs(url), MANY * (number + 1))
-        must_equal("doorbells in the queue", broker.llen(SAGAS), MANY)
+        must_equal("doorbells in the queue", broker.llen(Settings().queue), MANY)
         ringing = sum(seconds for seconds, _ in bells)
         started.append(len(runs) / (whole - ringing))
         rung.append(sum(count for _, count in bells) / ringing)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 from celery import Celery
@@ -26,16 +27,24 @@ from sagaworker.front import at_the_front
 from sagaworker.settings import Settings
 
 RUN_SAGA = "sagaworker.run_saga"
-SAGAS = "sagas"  # the queue of doorbells that name no other
+LEDGER = "sagaworker_ledger"  # the header with the identity of the ledger that has the saga
 
 ANSWER_WITHIN = 1.0  # seconds for the broker to accept a connection or to answer; later, the sweep rings
 BATCH_FROM = 3  # fewer are sent one by one: a pipeline costs more than it saves
 CONNECTIONS = 4  # one for each thread that rings at the same time; a fifth waits
 
 
-def direct_queue(name: str) -> Queue:
+def direct_queue(name: str, arguments: dict[str, Any] | None = None) -> Queue:
     """A queue with an exchange and a routing key of its own name."""
-    return Queue(name, Exchange(name), routing_key=name)
+    return Queue(name, Exchange(name), routing_key=name, queue_arguments=arguments)
+
+
+def as_every_worker_reads(app: Celery) -> dict[str, Any]:
+    """How a message is sent so that every worker can read it and the broker keeps it, however the app sends its others.
+
+    A compressor may be missing elsewhere; gzip is not. None at all would be the app's.
+    """
+    return {"serializer": "json", "compression": "gzip" if app.conf.task_compression else None, "delivery_mode": 2}
 
 
 class Doorbells:
@@ -44,8 +53,9 @@ class Doorbells:
     Ringing gives up within about a second when the broker is down or does not answer, so that no caller hangs.
     """
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: Celery, settings: Settings | None = None) -> None:
         self._app = app
+        self._queue = (settings or Settings()).queue
         self._lock = threading.Lock()
         self._producers: ProducerPool | None = None
         self._pid = 0
@@ -63,8 +73,25 @@ class Doorbells:
                 "for example redis://localhost:6379/0; `sagaworker up` starts a broker of its own",
             )
         app = Celery("sagaworker-client", broker=settings.broker_url, set_as_current=False)
-        app.conf.update(task_serializer="json", accept_content=["json"], broker_connection_timeout=ANSWER_WITHIN)
-        return cls(app)
+        app.conf.update(
+            task_serializer="json",
+            accept_content=["json"],
+            broker_connection_timeout=ANSWER_WITHIN,
+            broker_transport_options=dict(settings.broker_options or {}),
+            # How the workers declare their queues is not known here: a bare declaration would keep them from it.
+            task_queues=[],
+            task_create_missing_queues=False,
+            task_default_queue=None,
+        )
+        return cls(app, settings)
+
+    def close(self) -> None:
+        """Close this process' connections; the next ring opens new ones."""
+        with self._lock:
+            producers, self._producers = self._producers, None
+        if producers is not None and self._pid == os.getpid():
+            producers.force_close_all()
+            producers.connections.force_close_all()
 
     def ring(self, doorbells: Sequence[Doorbell]) -> None:
         """Send them all, many in one round trip where the broker can; no doorbell waits for a worker's answer.
@@ -75,28 +102,43 @@ class Doorbells:
         """
         if not doorbells:
             return
+        self._published([partial(self._publish, doorbell=doorbell) for doorbell in doorbells])
+
+    def again(self, request: Any, *, seconds: float, headers: Mapping[str, Any]) -> None:
+        """Send the message that a worker has in hand once more, to the same queue, due after so many seconds.
+
+        The message keeps its id. `headers` are added to it.
+
+        Raises:
+            Exception: what the broker's library raises; whether it was sent is not known.
+        """
+        self._published([partial(self._publish_again, request=request, seconds=seconds, headers=headers)])
+
+    def _published(self, messages: Sequence[Callable[..., None]]) -> None:
         began = time.monotonic()
         try:
-            self._send(doorbells)
+            self._send(messages, declares=True)
         except Exception:
             # A connection that the broker closed while idle shows only now, and at once: worth one fresh connection.
             # A broker that is down refuses again at once; one that does not answer has used up its time.
             if time.monotonic() - began > ANSWER_WITHIN / 2:
                 raise
-            self._send(doorbells)
+            # Nor does it matter to this message that the broker has its queue with other arguments.
+            self._send(messages, declares=False)
 
-    def _send(self, doorbells: Sequence[Doorbell]) -> None:
+    def _send(self, messages: Sequence[Callable[..., None]], *, declares: bool) -> None:
         with self._pool().acquire(block=True, timeout=ANSWER_WITHIN) as producer:
             try:
-                batch = producer.batch() if len(doorbells) >= BATCH_FROM and hasattr(producer, "batch") else None
+                batch = producer.batch() if len(messages) >= BATCH_FROM and hasattr(producer, "batch") else None
                 with batch or nullcontext():
-                    for doorbell in doorbells:
-                        self._publish(producer, doorbell)
+                    for publish in messages:
+                        publish(producer, declares=declares)
             except BaseException:
                 producer.connection.collect()
                 raise
 
-    def _publish(self, producer: Producer, doorbell: Doorbell) -> None:
+    def _publish(self, producer: Producer, *, doorbell: Doorbell, declares: bool) -> None:
+        name = doorbell.queue or self._queue
         message = self._app.amqp.as_task_v2(
             uuid(),
             RUN_SAGA,
@@ -107,19 +149,54 @@ class Doorbells:
             ignore_result=True,
         )
         options: dict[str, Any] = {} if doorbell.priority is None else {"priority": doorbell.priority}
+        headers = {} if doorbell.ledger is None else {LEDGER: doorbell.ledger}
         with at_the_front(producer.channel) if doorbell.goes_first else nullcontext():
-            self._app.amqp.send_task_message(
-                producer,
-                RUN_SAGA,
-                message,
-                queue=direct_queue(doorbell.queue or SAGAS),
-                serializer="json",
-                # Not as the app's other messages: its compressor may be missing here, and a bell outlives its broker.
-                compression="gzip" if self._app.conf.task_compression else None,
-                delivery_mode=2,
-                retry=False,
-                **options,
-            )
+            self._hand_over(producer, RUN_SAGA, message, name, declares=declares, headers=headers, **options)
+
+    def _publish_again(
+        self, producer: Producer, *, request: Any, seconds: float, headers: Mapping[str, Any], declares: bool
+    ) -> None:
+        message = self._app.amqp.as_task_v2(
+            request.id,
+            request.task,
+            args=tuple(request.args),
+            kwargs=request.kwargs,
+            countdown=seconds,
+            shadow=request.shadow,
+            argsrepr=request.argsrepr,
+            kwargsrepr=request.kwargsrepr,
+            reply_to=request.reply_to,
+            ignore_result=request.ignore_result,
+            root_id=request.root_id,
+            parent_id=request.parent_id,
+            origin=request.origin,
+        )
+        delivered = request.delivery_info or {}
+        name = delivered.get("routing_key") or self._queue  # by the anonymous exchange the key is the queue's name
+        options = {} if delivered.get("priority") is None else {"priority": delivered["priority"]}
+        self._hand_over(producer, request.task, message, name, declares=declares, headers=dict(headers), **options)
+
+    def _hand_over(
+        self, producer: Producer, task: str, message: Any, name: str, *, declares: bool, **options: Any
+    ) -> None:
+        """To the queue of that name by the anonymous exchange, so that no binding is needed for it to arrive."""
+        self._app.amqp.send_task_message(
+            producer,
+            task,
+            message,
+            queue=direct_queue(name),
+            declare=self._declared(name) if declares else [],
+            retry=False,
+            **as_every_worker_reads(self._app),
+            **options,
+        )
+
+    def _declared(self, name: str) -> list[Queue]:
+        """The queue as the app declares it, so that a worker of the app finds it as it wants it; else nothing."""
+        try:
+            return [self._app.amqp.queues[name]]
+        except KeyError:
+            return []
 
     def _pool(self) -> ProducerPool:
         """The producers of this process. A forked child leaves its parent's sockets alone and makes its own."""
@@ -140,7 +217,10 @@ def _bounded(connection: Connection) -> Connection:
         "interval_start": 0,
         "connect_retries_timeout": ANSWER_WITHIN,
     }
-    if connection.transport.driver_type == "redis":
-        options |= {"socket_connect_timeout": ANSWER_WITHIN, "socket_timeout": ANSWER_WITHIN}
+    match connection.transport.driver_type:
+        case "redis":
+            options |= {"socket_connect_timeout": ANSWER_WITHIN, "socket_timeout": ANSWER_WITHIN}
+        case "amqp":
+            options |= {"read_timeout": ANSWER_WITHIN, "write_timeout": ANSWER_WITHIN}
     bounded: Connection = connection.clone(connect_timeout=ANSWER_WITHIN, transport_options=options)
     return bounded

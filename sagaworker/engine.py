@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, Literal, Self
 
 from sagaworker import metrics
@@ -26,7 +27,7 @@ from sagaworker.ledger.faults import cursor_class
 from sagaworker.ledger.hold import Periods
 from sagaworker.ledger.moves import Claimer, Ledger
 from sagaworker.ledger.operating import Operating
-from sagaworker.ledger.outage import OUTAGE
+from sagaworker.ledger.outage import OUTAGE, REFUSAL, reason
 from sagaworker.ledger.reads import Reads
 from sagaworker.operators import OperatorMoves
 from sagaworker.recovering import RecoveryMoves
@@ -61,6 +62,7 @@ class Engine(OperatorMoves, RecoveryMoves):
                 "for example postgresql://user@localhost/sagas; `sagaworker up` starts a database of its own",
             )
         self._ring = ring
+        self._ledger_id: str | None = None
         self._failpoints = failpoints or Failpoints.from_env()
         hurt = cursor_class(self._failpoints) if self._failpoints else None
         self.database = Database(self.settings.database_url, schema=self.settings.schema, cursor_class=hurt)
@@ -186,9 +188,19 @@ class Engine(OperatorMoves, RecoveryMoves):
         if self._ring is None or not doorbells:
             return
         try:
-            self._ring(doorbells)
+            self._ring([replace(bell, ledger=self.ledger_id) for bell in doorbells])
         except Exception as exc:  # noqa: BLE001 - whatever the broker does, the sagas are stored
             log.warning("doorbells not rung: %d; the sweep will ring them: %s", len(doorbells), exc)
+
+    @property
+    def ledger_id(self) -> str | None:
+        """The identity of the ledger, made by `migrate`. None while it cannot be read; asked for once."""
+        if self._ledger_id is None:
+            try:
+                self._ledger_id = self.reads.identity()
+            except REFUSAL as exc:
+                log.debug("the ledger's identity is not known: %s", reason(exc))
+        return self._ledger_id
 
     # -- reading -------------------------------------------------------------------------------------------------------
 

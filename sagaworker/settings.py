@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -11,7 +12,8 @@ from datetime import timedelta
 from typing import Any
 
 from sagaworker.domain.definition import POLICIES
-from sagaworker.errors import InvalidSetting
+from sagaworker.domain.options import checked_queue
+from sagaworker.errors import InvalidInput, InvalidSetting
 
 PREFIX = "SAGAWORKER_"
 
@@ -65,6 +67,24 @@ def _schema(name: str, text: str) -> str:
     return text
 
 
+def _queue(name: str, text: str) -> str:
+    try:
+        return checked_queue(text, name)
+    except InvalidInput as exc:
+        raise InvalidSetting(str(exc)) from None
+
+
+def _options(name: str, text: str) -> Mapping[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        # The value may hold a password: it is never repeated in the message.
+        raise InvalidSetting(f"{name} must be a JSON object, got something else", 'for example {"master_name": "shop"}')
+    return value
+
+
 DATABASE_SCHEMES = ("postgresql://", "postgres://", "postgresql+psycopg://")
 BROKER_SCHEMES = (
     "redis://",
@@ -80,6 +100,9 @@ BROKER_SCHEMES = (
 _PARSERS: dict[str, Callable[[str, str], Any]] = {
     "database_url": lambda n, t: _url(n, t, schemes=DATABASE_SCHEMES),
     "broker_url": lambda n, t: _url(n, t, schemes=BROKER_SCHEMES),
+    "broker_options": _options,
+    "queue": _queue,
+    "control_queue": _queue,
     "schema": _schema,
     "step_packages": _packages,
     "lease": lambda n, t: _seconds(n, t, least=0.5),
@@ -110,6 +133,9 @@ class Settings:
 
     database_url: str | None = field(default=None, repr=False)
     broker_url: str | None = field(default=None, repr=False)
+    broker_options: Mapping[str, Any] | None = field(default=None, repr=False, hash=False)
+    queue: str = "sagas"
+    control_queue: str = "control"
     schema: str | None = None
     step_packages: tuple[str, ...] = ("steps",)
     lease: timedelta = timedelta(seconds=30)
@@ -166,6 +192,8 @@ def _as_text(value: object) -> str:
     match value:
         case timedelta():
             return str(value.total_seconds())
+        case dict():
+            return json.dumps(value)
         case list() | tuple():
             return ",".join(map(str, value))
         case _:

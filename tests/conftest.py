@@ -17,6 +17,7 @@ import pytest
 
 from sagaworker.embedded import EmbeddedPostgres, EmbeddedValkey
 from sagaworker.ledger.migrate import migrate
+from tests.brokers.servers import RabbitMQ
 from tests.servers import DatabaseServer, empty_broker
 
 
@@ -40,6 +41,13 @@ def postgres(server_folder: Path) -> Iterator[EmbeddedPostgres]:
 def valkey(server_folder: Path) -> Iterator[EmbeddedValkey]:
     """The session's private Valkey: always ours, so a test may kill it, if it starts it again."""
     with EmbeddedValkey(server_folder / "valkey", durable=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(server_folder: Path) -> Iterator[RabbitMQ]:
+    """The session's private RabbitMQ; a test that asks for it is skipped where none is installed."""
+    with RabbitMQ(server_folder / "rabbitmq") as server:
         yield server
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sagaworker.celery.naming import CONTROL, SWEEP_ORPHANS, WAKE_DUE
+from sagaworker.celery.naming import SWEEP_ORPHANS, WAKE_DUE
 from sagaworker.settings import Settings
 
 # django-celery-beat keeps whole seconds: half a second would become none, and a flood of messages.
@@ -24,7 +24,7 @@ def schedule(settings: Settings) -> dict[str, dict[str, Any]]:
         SWEEP_ORPHANS: {
             "task": SWEEP_ORPHANS,
             "schedule": sweep,
-            "options": {"expires": sweep, "queue": CONTROL, "ignore_result": True},
+            "options": {"expires": sweep, "queue": settings.control_queue, "ignore_result": True},
         },
     }
 

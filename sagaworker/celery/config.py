@@ -6,11 +6,12 @@ docs/celery.md says which of these to consider there.
 
 import ssl
 
-from sagaworker.celery.naming import CONTROL, SAGAS
 from sagaworker.doorbell import direct_queue
 from sagaworker.settings import Settings
 
-broker_url = Settings.from_env().broker_url or "redis://localhost:6379/0"
+_settings = Settings.from_env()
+
+broker_url = _settings.broker_url or "redis://localhost:6379/0"
 
 # `rediss://` alone encrypts without knowing to whom it speaks.
 broker_use_ssl = {"ssl_cert_reqs": ssl.CERT_REQUIRED} if broker_url.startswith("rediss://") else None
@@ -19,20 +20,23 @@ broker_use_ssl = {"ssl_cert_reqs": ssl.CERT_REQUIRED} if broker_url.startswith("
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
 
-broker_transport_options = (
-    {
-        # A connection that vanished without a word shows in seconds, not by TCP's own time-out of 15 minutes.
-        # Longer than the second for which the consumer blocks in BRPOP.
-        "socket_timeout": 10,
-        "socket_connect_timeout": 5,
-        "socket_keepalive": True,
-        # What a killed main had taken from the queue and not begun comes back sooner than every 100 s.
-        "unacked_restore_interval": 10,
-        "unacked_restore_throttle": 10,
-    }
-    if broker_url.startswith(("redis", "valkey"))
-    else {}
-)
+broker_transport_options = {
+    **(
+        {
+            # A connection that vanished without a word shows in seconds, not by TCP's own time-out of 15 minutes.
+            # Longer than the second for which the consumer blocks in BRPOP.
+            "socket_timeout": 10,
+            "socket_connect_timeout": 5,
+            "socket_keepalive": True,
+            # What a killed main had taken from the queue and not begun comes back sooner than every 100 s.
+            "unacked_restore_interval": 10,
+            "unacked_restore_throttle": 10,
+        }
+        if broker_url.startswith(("redis", "valkey", "sentinel"))
+        else {}
+    ),
+    **(_settings.broker_options or {}),
+}
 
 # JSON only: a pickle is a program.
 task_serializer = "json"
@@ -59,7 +63,7 @@ task_create_missing_queues = False
 
 # Exchange and routing key are both named: without them a second queue takes the first one's. `celery` is where clients
 # without our routes send.
-task_queues = [direct_queue(name) for name in ("celery", SAGAS, CONTROL)]
+task_queues = [direct_queue(name) for name in ("celery", _settings.queue, _settings.control_queue)]
 
 # Flower lives on events.
 worker_send_task_events = True

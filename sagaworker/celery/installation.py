@@ -17,13 +17,12 @@ from sagaworker.celery import naming, ours, preflight, tasks
 from sagaworker.celery.beat import schedule, settle
 from sagaworker.celery.process import Process
 from sagaworker.celery.witness import Witness
-from sagaworker.doorbell import direct_queue
+from sagaworker.doorbell import as_every_worker_reads, direct_queue
 from sagaworker.engine import Engine
 from sagaworker.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_ROUTES = {naming.RUN_SAGA: {"queue": naming.SAGAS}, "sagaworker.*": {"queue": naming.CONTROL}}
 CELERYS_CONSUMER = "celery.worker.consumer:Consumer"
 
 
@@ -34,6 +33,7 @@ class Installation:
         self._app = app
         self._process = Process(app, settings)
         self._witness = Witness(self._bury)
+        self._ours = {naming.RUN_SAGA: {"queue": settings.queue}, "sagaworker.*": {"queue": settings.control_queue}}
 
     @property
     def engine(self) -> Engine:
@@ -49,7 +49,8 @@ class Installation:
         app: Any = self._app  # Celery's attributes are None until it is made, for type checkers
         tasks.register(app, self._process)
         app.steps["worker"].add(_surroundings(self._process, self._witness))
-        _keep_routes(app)
+        _keep_routes(app, self._ours)
+        _keep_messages(app)
         app.on_after_configure.connect(self._configure, weak=False)
         if app.configured:
             self._configure(app)
@@ -64,9 +65,9 @@ class Installation:
     def _configure(self, sender: Celery, **_: Any) -> None:
         conf = sender.conf
         theirs = _routes(conf)
-        if _ROUTES not in theirs:
-            conf.task_routes = [_ROUTES, *theirs]
-        conf.task_queues = _with_ours(conf)
+        if self._ours not in theirs:
+            conf.task_routes = [self._ours, *theirs]
+        conf.task_queues = _with_ours(sender, self._process.settings)
         conf.beat_schedule = {**schedule(self._process.settings), **conf.beat_schedule}
         if conf.worker_consumer == CELERYS_CONSUMER:
             conf.worker_consumer = "sagaworker.celery.consumer:SafeConsumer"
@@ -128,30 +129,57 @@ def _routes(conf: Any) -> list[Any]:
     return list(theirs) if isinstance(theirs, (list, tuple)) else [theirs]
 
 
-def _keep_routes(app: Any) -> None:
+def _keep_routes(app: Any, ours: dict[str, Any]) -> None:
     """Also in a program that only sends and has assigned its routes since: Celery reads them at its first message."""
     amqp = app.amqp
     flush = amqp.flush_routes
 
     def flush_and_keep() -> None:
         flush()
-        if _ROUTES not in _routes(app.conf):
-            amqp._rtable = [*prepare([_ROUTES]), *amqp._rtable]  # noqa: SLF001 - what flush_routes itself sets
+        if ours not in _routes(app.conf):
+            amqp._rtable = [*prepare([ours]), *amqp._rtable]  # noqa: SLF001 - what flush_routes itself sets
 
     amqp.flush_routes = flush_and_keep
 
 
-def _with_ours(conf: Any) -> list[Queue]:
-    """The app's queues and ours; the app's default queue where it named none, as Celery would make it."""
+def _keep_messages(app: Any) -> None:
+    """What anybody sends to our tasks on this app is sent as our workers, whatever they accept, can read and keep it."""
+    amqp = app.amqp
+    made: list[Any] = []  # Celery makes its sender when the first message is sent, from the configuration as it is then
+
+    def send_task_message(producer: Any, name: str, message: Any, **options: Any) -> Any:
+        if not made:
+            made.append(amqp._create_task_sender())  # noqa: SLF001 - what `amqp.send_task_message` is made of
+        if ours.is_ours(name):
+            options |= as_every_worker_reads(app)
+        return made[0](producer, name, message, **options)
+
+    amqp.send_task_message = send_task_message
+
+
+def _with_ours(app: Any, settings: Settings) -> list[Queue]:
+    """The app's queues and ours; the app's default queue where it named none, as Celery would make it.
+
+    Ours are of the type that the app gives to its queues by default.
+    """
+    conf = app.conf
     given = conf.task_queues
     if not given:  # also an empty list: Celery takes that for its default queue
         name = conf.task_default_queue
         exchange = Exchange(conf.task_default_exchange or name, conf.task_default_exchange_type)
-        given = [Queue(name, exchange, routing_key=conf.task_default_routing_key or name)]
+        kind = _of_type(conf.task_default_queue_type)
+        given = [Queue(name, exchange, routing_key=conf.task_default_routing_key or name, queue_arguments=kind)]
     elif isinstance(given, dict):
         given = list(Queues(given).values())
     names = {queue.name for queue in given}
-    return [*given, *(direct_queue(name) for name in (naming.SAGAS, naming.CONTROL) if name not in names)]
+    types = {conf.task_default_queue_type, conf.task_create_missing_queue_type}
+    kind = _of_type("quorum" if "quorum" in types else None)
+    ours = dict.fromkeys((settings.queue, settings.control_queue))
+    return [*given, *(direct_queue(name, kind) for name in ours if name not in names)]
+
+
+def _of_type(name: str | None) -> dict[str, str] | None:
+    return {"x-queue-type": "quorum"} if name == "quorum" else None
 
 
 def _is_main() -> bool:

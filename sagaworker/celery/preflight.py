@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from celery import Celery
 from click import ClickException
 
-from sagaworker.celery import naming, ours
+from sagaworker.celery import ours
 from sagaworker.engine import Engine
 from sagaworker.errors import SchemaMismatch
 from sagaworker.ledger.migrate import LedgerIsNewer
@@ -29,7 +29,7 @@ def check(worker: Any, settings: Settings) -> None:
         ClickException: `celery worker` prints it without a traceback and exits.
     """
     # Elsewhere the pool and the settings are nobody's business here.
-    served = {naming.SAGAS, naming.CONTROL} & set(worker.app.amqp.queues.consume_from)
+    served = {settings.queue, settings.control_queue} & set(worker.app.amqp.queues.consume_from)
     if served:
         _refuse_what_cannot_serve(worker, settings, served)
         _refuse_older_tables(settings)
@@ -42,7 +42,8 @@ def _refuse_what_cannot_serve(worker: Any, settings: Settings, served: set[str])
     if any(name in module for name in ("gevent", "eventlet")):
         raise ClickException(
             f"pool of {who} must be prefork, threads or solo, got {module}\n"
-            "a step that computes would stop the heartbeat of all others; start a worker of its own: -P prefork -Q sagas"
+            "a step that computes would stop the heartbeat of all others; start a worker of its own: -P prefork -Q"
+            f" {settings.queue}"
         )
     if settings.database_url is None:
         raise ClickException(

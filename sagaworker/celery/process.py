@@ -38,6 +38,7 @@ class Process:
         self._app = app
         self.settings = settings
         self.stop = StopFlag()
+        self.doorbells = Doorbells(app, settings)
         self._announcer = Announcer(app)
         self._lock = threading.Lock()
         self._engine: Engine | None = None
@@ -50,7 +51,7 @@ class Process:
         """The engine of this process, made when it is first wanted. It rings through the app's own broker."""
         with self._lock:
             if self._engine is None:
-                self._engine = Engine(self.settings, ring=Doorbells(self._app).ring)
+                self._engine = Engine(self.settings, ring=self.doorbells.ring)
                 if self._owner is not None:
                     self._engine.owner = self._owner
             return self._engine

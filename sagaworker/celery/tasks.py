@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from celery import Celery, Task
 
-from sagaworker.celery import naming, ours
+from sagaworker.celery import later, naming, ours
 from sagaworker.celery.process import Process
-from sagaworker.errors import InvalidInput, SagaworkerError
+from sagaworker.errors import InvalidInput, SagaNotFound, SagaworkerError
+from sagaworker.ledger.outage import OUTAGE
+
+Define = Callable[..., Callable[[Callable[..., object]], object]]
 
 
 class SagaTask(Task):
@@ -20,6 +25,7 @@ class SagaTask(Task):
     Request = "sagaworker.celery.request:SagaRequest"
     ignore_result = True
     throws = (SagaworkerError,)  # Celery logs these without a traceback
+    process: Process
 
     @classmethod
     def annotate(cls) -> None:
@@ -37,7 +43,12 @@ class SagaTask(Task):
             raise InvalidInput(
                 f"arguments of {self.name} must match {inspect.signature(self.run)}, got: {exc}"
             ) from None
-        return self.run(*args, **kwargs)
+        try:
+            return self.run(*args, **kwargs)
+        except OUTAGE as exc:
+            if self.name not in naming.MOVES:
+                raise
+            later.after_outage(self.request, self.process.doorbells, exc)
 
 
 for _name, _value in ours.FIXED.items():
@@ -46,13 +57,25 @@ for _name, _value in ours.FIXED.items():
 
 def register(app: Celery, process: Process) -> None:
     """Define the tasks on the app."""
+    define = partial(app.task, base=SagaTask, shared=False, process=process)
+    _register_walk(define, process)
+    _register_operators(define, process)
+    _register_reads(define, process)
 
-    @app.task(name=naming.RUN_SAGA, base=SagaTask, shared=False, bind=True)
+
+def _register_walk(define: Define, process: Process) -> None:
+    """What moves sagas on: doorbells, starts, cancels, and what beat sends."""
+
+    @define(name=naming.RUN_SAGA, bind=True)
     def run_saga(self: Task, saga_id: str) -> str:
-        end = process.run_episode(saga_id, task_id=self.request.id, hostname=self.request.hostname)
+        try:
+            end = process.run_episode(saga_id, task_id=self.request.id, hostname=self.request.hostname)
+        except SagaNotFound:
+            later.to_its_ledger(self.request, process)
+            raise
         return f"{end.outcome}: {end.reason}" if end.reason else end.outcome
 
-    @app.task(name=naming.START_SAGA, base=SagaTask, shared=False, bind=True, ignore_result=False)
+    @define(name=naming.START_SAGA, bind=True, ignore_result=False)
     def start_saga(
         self: Task,
         kind: str,
@@ -66,66 +89,63 @@ def register(app: Celery, process: Process) -> None:
         key = options.pop("key", None) or f"task:{self.request.id}"
         return process.engine.start(kind, step_modules, inputs=inputs, key=key, **options).id
 
-    @app.task(name=naming.CANCEL_SAGA, base=SagaTask, shared=False)
+    @define(name=naming.CANCEL_SAGA)
     def cancel_saga(saga_id: str, reason: str | None = None) -> str:
         return process.engine.cancel(saga_id, reason)
 
-    @app.task(name=naming.SWEEP_ORPHANS, base=SagaTask, shared=False)
+    @define(name=naming.SWEEP_ORPHANS)
     def sweep_orphans() -> dict[str, int]:
         return asdict(process.engine.sweep_tick())
 
-    @app.task(name=naming.RECOVER, base=SagaTask, shared=False)
+    @define(name=naming.RECOVER)
     def recover() -> dict[str, int]:
         return dict(process.engine.recover().counts)
 
-    @app.task(name=naming.WAKE_DUE, base=SagaTask, shared=False)
+    @define(name=naming.WAKE_DUE)
     def wake_due() -> int:
         return process.engine.ring_due()
 
-    _register_operators(app, process)
-    _register_reads(app, process)
 
-
-def _register_operators(app: Celery, process: Process) -> None:
+def _register_operators(define: Define, process: Process) -> None:
     """What people do. Each returns the status the move left; a refusal fails the call with its sentence."""
 
-    @app.task(name=naming.HOLD_SAGA, base=SagaTask, shared=False, ignore_result=False)
+    @define(name=naming.HOLD_SAGA, ignore_result=False)
     def hold_saga(saga_id: str, *, reason: str, who: str, seq: int | None = None) -> str:
         return process.engine.hold(saga_id, reason=reason, who=who, seq=seq).status
 
-    @app.task(name=naming.RELEASE_SAGA, base=SagaTask, shared=False, ignore_result=False)
+    @define(name=naming.RELEASE_SAGA, ignore_result=False)
     def release_saga(saga_id: str, *, reason: str, who: str, seq: int | None = None) -> str:
         return process.engine.release(saga_id, reason=reason, who=who, seq=seq).status
 
-    @app.task(name=naming.RETRY_SAGA, base=SagaTask, shared=False, ignore_result=False)
+    @define(name=naming.RETRY_SAGA, ignore_result=False)
     def retry_saga(saga_id: str, *, reason: str, who: str, seq: int | None = None, undo: bool = False) -> str:
         return process.engine.retry(saga_id, reason=reason, who=who, seq=seq, undo=undo).status
 
-    @app.task(name=naming.SKIP_SAGA, base=SagaTask, shared=False, ignore_result=False)
+    @define(name=naming.SKIP_SAGA, ignore_result=False)
     def skip_saga(saga_id: str, *, reason: str, who: str, seq: int | None = None) -> str:
         return process.engine.skip(saga_id, reason=reason, who=who, seq=seq).status
 
-    @app.task(name=naming.RESOLVE_SAGA, base=SagaTask, shared=False, ignore_result=False)
+    @define(name=naming.RESOLVE_SAGA, ignore_result=False)
     def resolve_saga(saga_id: str, *, happened: bool, reason: str, who: str, **options: Any) -> str:
         return process.engine.resolve(saga_id, happened=happened, reason=reason, who=who, **options).status
 
 
-def _register_reads(app: Celery, process: Process) -> None:
+def _register_reads(define: Define, process: Process) -> None:
     """Reads return JSON: they are of use to clients of an app that has a result backend."""
 
-    @app.task(name=naming.GET_SAGA, base=SagaTask, shared=False, ignore_result=False)
+    @define(name=naming.GET_SAGA, ignore_result=False)
     def get_saga(saga_id: str) -> Any:
         return _json(process.engine.get(saga_id))
 
-    @app.task(name=naming.EXPLAIN_SAGA, base=SagaTask, shared=False, ignore_result=False)
+    @define(name=naming.EXPLAIN_SAGA, ignore_result=False)
     def explain_saga(saga_id: str) -> Any:
         return _json(process.engine.explain(saga_id))
 
-    @app.task(name=naming.LIST_SAGAS, base=SagaTask, shared=False, ignore_result=False)
+    @define(name=naming.LIST_SAGAS, ignore_result=False)
     def list_sagas(**filters: Any) -> Any:
         return [_json(run) for run in process.engine.list(**filters)]
 
-    @app.task(name=naming.LIST_STEP_RESULTS, base=SagaTask, shared=False, ignore_result=False)
+    @define(name=naming.LIST_STEP_RESULTS, ignore_result=False)
     def list_step_results(saga_id: str) -> Any:
         return [_json(row) for row in process.engine.list_step_results(saga_id)]
 

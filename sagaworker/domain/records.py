@@ -140,6 +140,7 @@ class Doorbell:
     """What the message that wakes a worker carries: an id, and hints for people's eyes.
 
     `goes_first`: the saga was interrupted by no fault of its own, and goes before those that wait their turn (on Redis).
+    `ledger`: the identity of the ledger that holds the saga, for a worker of another one that hears this doorbell.
     """
 
     saga_id: str
@@ -151,6 +152,7 @@ class Doorbell:
     step_name: str | None = None
     queue: str | None = None
     priority: int | None = None
+    ledger: str | None = None
 
     @classmethod
     def of(cls, run: SagaRun) -> Doorbell:

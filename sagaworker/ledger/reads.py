@@ -46,6 +46,11 @@ class Reads:
                 row["context"] = _folded(output["output"] for output in line.rows("outputs", {"saga_id": saga_id}))
         return run_of(row)
 
+    def identity(self) -> str | None:
+        """The identity that `migrate` gave this ledger; None where it has none yet."""
+        rows = self._database.retried("identity", {})
+        return rows[0]["id"] if rows else None
+
     def runs_by_id(self, saga_ids: Sequence[str]) -> dict[str, SagaRun]:
         """Several runs, without their contexts."""
         query = sa.select(*_RUN).where(saga_runs.c.id == sa.any_(sa.cast(list(saga_ids), sa.ARRAY(sa.UUID(False)))))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import redis
 from celery import Celery
@@ -26,7 +28,7 @@ SWEEP = 1.0
 class Stage:
     """Everything of one module. Its engine only starts, reads and cancels: the walking is done by real workers."""
 
-    def __init__(self, folder: Path, database_url: str, broker_url: str, **settings: float) -> None:
+    def __init__(self, folder: Path, database_url: str, broker_url: str, **settings: Any) -> None:
         self.folder = folder
         self.database_url = database_url
         self.broker_url = broker_url
@@ -41,11 +43,12 @@ class Stage:
             "SAGAWORKER_BROKER_URL": broker_url,
             "SAGAWORKER_STEP_PACKAGES": ",".join(packages),
             journal.VARIABLE: str(self.effects),
-            **{f"SAGAWORKER_{name.upper()}": str(value) for name, value in given.items()},
+            **{f"SAGAWORKER_{name.upper()}": _as_variable(value) for name, value in given.items()},
         }
-        self.engine = Engine(self.settings, ring=Doorbells.from_settings(self.settings).ring)
+        self._doorbells = Doorbells.from_settings(self.settings)
+        self.engine = Engine(self.settings, ring=self._doorbells.ring)
         self.client = Celery("test-client", broker=broker_url, set_as_current=False)
-        self.redis = redis.Redis.from_url(broker_url)
+        self.redis = redis.Redis.from_url(broker_url if broker_url.startswith("redis") else "redis://")
         self._processes: list[ProcessContainer] = []
 
     def worker(self, *options: str, env: Mapping[str, str] | None = None, app: str = "sagaworker.celery_app"):
@@ -113,5 +116,10 @@ class Stage:
         for process in self._processes:
             process.teardown()
         self.engine.close()
+        self._doorbells.close()
         self.client.close()
         self.redis.close()
+
+
+def _as_variable(value: object) -> str:
+    return json.dumps(value) if isinstance(value, dict) else str(value)

@@ -133,10 +133,23 @@ def test_a_saga_outlives_its_hosts_limits_and_the_hosts_own_tasks_do_not(stage):
 def test_a_doorbell_is_sent_whatever_its_app_sends_otherwise(conf):
     app = an_app(**conf)
     Doorbells(app).ring([Doorbell(saga_id="s", kind="k", key=None)])
-    with app.connection_for_read() as connection:
-        message = connection.channel().basic_get("sagas", no_ack=True)
-    assert message is not None
+    message = sent_to(app, "sagas")
     assert message.headers["task"] == "sagaworker.run_saga"
+    assert_readable(message)
+    app.send_task("sagaworker.cancel_saga", args=["s"])
+    app.tasks["sagaworker.start_saga"].delay("kind")
+    for _ in range(2):
+        assert_readable(sent_to(app, "control"))
+
+
+def sent_to(app, queue):
+    with app.connection_for_read() as connection:
+        message = connection.channel().basic_get(queue, no_ack=True)
+    assert message is not None
+    return message
+
+
+def assert_readable(message):
     assert message.content_type == "application/json"
     assert message.properties["delivery_mode"] == 2
     assert message.headers.get("compression") in (None, "application/x-gzip")

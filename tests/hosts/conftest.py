@@ -10,9 +10,13 @@ from tests.hosts.host import Broker, Host, Project
 from tests.servers import DatabaseServer, empty_broker
 
 
-@pytest.fixture(scope="module", params=["redis"])
+@pytest.fixture(scope="module", params=["redis", "rabbitmq"])
 def broker(request: pytest.FixtureRequest, broker_numbers: Iterator[int]) -> Iterator[Broker]:
     """The broker of one module's shop, with nothing in it."""
+    if request.param == "rabbitmq":
+        server = request.getfixturevalue("rabbitmq")
+        yield Broker(request.param, server.virtual_host(request.module.__name__.rpartition(".")[2]), "rpc://")
+        return
     server = os.environ.get("SAGAWORKER_BROKER_URL") or request.getfixturevalue("valkey").url
     with empty_broker(server, itertools.islice(broker_numbers, 15)) as url:
         yield Broker(request.param, url, url)

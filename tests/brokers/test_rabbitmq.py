@@ -1,0 +1,74 @@
+"""On RabbitMQ: queues are declared as the app declares them, by whoever is first, and never any other way."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from kombu import Connection
+
+from sagaworker.celery import install
+from tests.acceptance.stage import ACTS, Stage
+from tests.brokers.house import app_of
+from tests.waiting import wait_until
+
+SHOP = "tests.brokers.shop"
+UNSWEPT = 600.0  # what is walked was rung by its doorbell
+HOUSES = {
+    "plain": {},
+    "priorities": {"task_queue_max_priority": 9, "task_default_priority": 5},
+    "quorum by default": {"task_default_queue_type": "quorum", "worker_detect_quorum_queues": True},
+    "quorum where missing": {"task_create_missing_queue_type": "quorum", "task_default_queue_type": "quorum"},
+    "own queues": {
+        "queues": {
+            "celery": {"x-max-length": 10_000},
+            "sagas": {"x-max-priority": 3},
+            "control": {"x-message-ttl": 60_000},
+            "billing": {"x-queue-mode": "lazy"},
+        }
+    },
+    "topic": {"task_default_exchange": "shop", "task_default_exchange_type": "topic"},
+}
+
+
+@pytest.mark.parametrize("house", HOUSES)
+def test_a_client_that_rings_first_keeps_no_worker_away(house: str, vhost: str, stages) -> None:
+    """A client of its own (SAGAWORKER_BROKER_URL only) knows nothing of the queues' arguments."""
+    stage: Stage = stages(vhost, sweep_interval=UNSWEPT)
+    env = {"SHOP_CONF": json.dumps(HOUSES[house])}
+    early = stage.engine.start("early", [ACTS, ACTS])
+    stage.worker(app=SHOP, env=env)
+    late = [stage.engine.start("late", [ACTS, ACTS], priority=priority) for priority in (None, 1)]
+    stage.engine.ring(early.id)
+    stage.finished(early.id, *(run.id for run in late))
+    assert not stage.breaches(early.id, *(run.id for run in late))
+
+
+@pytest.mark.parametrize("house", ["priorities", "quorum by default", "own queues"])
+def test_the_app_itself_rings_first_and_its_queues_are_there(house: str, vhost: str, stages) -> None:
+    """With the app in hand a doorbell waits in the queue that the worker will find as it wants it."""
+    stage: Stage = stages(vhost, sweep_interval=UNSWEPT)
+    app = app_of(HOUSES[house], vhost, set_as_current=False)
+    sagas = install(app, database_url=stage.database_url, step_packages=stage.settings.step_packages)
+    with sagas.engine as engine:
+        runs = [engine.start("own", [ACTS]), engine.start("own", [ACTS], queue="billing")]
+        app.send_task("sagaworker.start_saga", args=("by task", [ACTS]), kwargs={"key": "one"})
+    assert waiting(vhost, "sagas") == 1
+    stage.worker("-Q", "celery,sagas,control,billing", app=SHOP, env={"SHOP_CONF": json.dumps(HOUSES[house])})
+    (sent,) = wait_until(lambda: stage.engine.list(key="one"), what="the saga that was started by a message")
+    stage.finished(*(run.id for run in runs), sent.id)
+
+
+def test_a_client_with_other_queue_arguments_than_the_worker_still_rings(vhost: str, stages) -> None:
+    """Two deployments of one shop disagree about arguments; a doorbell does not declare then."""
+    stage: Stage = stages(vhost, sweep_interval=UNSWEPT)
+    stage.worker(app=SHOP, env={"SHOP_CONF": json.dumps({"task_queue_max_priority": 9})})
+    app = app_of({"task_queue_max_priority": 4}, vhost, set_as_current=False)
+    with install(app, database_url=stage.database_url, step_packages=stage.settings.step_packages).engine as engine:
+        run = engine.start("other", [ACTS])
+    stage.finished(run.id)
+
+
+def waiting(broker_url: str, queue: str) -> int:
+    with Connection(broker_url) as connection:
+        return connection.default_channel.queue_declare(queue, passive=True).message_count
