@@ -52,7 +52,8 @@ class Starts:
     def joining(self, connection: object, request: NewRun) -> SagaRun:
         """The same within the transaction of the caller's connection; rung once that has committed."""
         joined = join(connection, self._ledger.database)
-        run = self._stored([request], joined.driver)[0]
+        with joined.in_utf8():
+            run = self._stored([request], joined.driver)[0]
         bells = _bells([run])
         joined.after_commit(lambda: self._ring(bells))
         return run

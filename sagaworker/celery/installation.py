@@ -14,7 +14,7 @@ from celery.app.routes import prepare
 from kombu.entity import Exchange, Queue
 
 from sagaworker.celery import naming, ours, preflight, tasks
-from sagaworker.celery.beat import schedule
+from sagaworker.celery.beat import schedule, settle
 from sagaworker.celery.process import Process
 from sagaworker.celery.witness import Witness
 from sagaworker.doorbell import as_every_worker_reads, direct_queue
@@ -80,14 +80,8 @@ class Installation:
                 instance.app.conf.accept_content = [*accepted, "json"]  # our messages are JSON; it runs no code
 
     def _beat_begins(self, sender: Any, **_: Any) -> None:
-        if sender.app is not self._app:
-            return
-        missing = {
-            name: entry
-            for name, entry in schedule(self._process.settings).items()
-            if name not in sender.scheduler.schedule
-        }
-        sender.scheduler.update_from_dict(missing)
+        if sender.app is self._app:
+            settle(sender.scheduler, self._process.settings, sender.app.conf.beat_schedule)
 
     def _child_began(self, **_: Any) -> None:
         # The solo pool sends this signal from main, where nothing was forked.

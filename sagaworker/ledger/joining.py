@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -56,6 +57,27 @@ class Joined:
         """
         if self.connection is not None:
             _after_connection_commit(self.connection, call)
+
+    @contextmanager
+    def in_utf8(self) -> Iterator[None]:
+        """Within, the moves may run: the caller's client_encoding may lack letters that a saga has.
+
+        A transaction that fails within gets the caller's back by its rollback.
+        """
+        theirs = self.driver.info.parameter_status("client_encoding") or "UTF8"
+        if theirs == "UTF8":
+            yield
+            return
+        self._encode_in("UTF8")
+        try:
+            yield
+        finally:
+            if self.driver.info.transaction_status is TransactionStatus.INTRANS:
+                self._encode_in(theirs)
+
+    def _encode_in(self, encoding: str) -> None:
+        with adapted(psycopg.Cursor(self.driver)) as cursor:
+            cursor.execute("SELECT pg_catalog.set_config('client_encoding', %s, false)", (encoding,))
 
 
 def in_transaction(database: Database, work: Callable[[Connection], Result]) -> Result:

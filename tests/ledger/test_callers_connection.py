@@ -7,7 +7,7 @@ import pytest
 from psycopg.types.json import set_json_loads
 
 from sagaworker import Engine
-from sagaworker.errors import InvalidInput
+from sagaworker.errors import InvalidInput, KeyConflict
 
 
 @pytest.fixture
@@ -30,6 +30,48 @@ def test_what_a_caller_registers_on_its_connection_does_not_change_a_run(engine,
         again = engine.start("t", ["steps.echo"], inputs={"a": [1]}, key="k", connection=connection)
     assert (again.id, dict(again.inputs), again.step_modules) == (run.id, {"a": [1]}, run.step_modules)
     assert again.started_at == engine.get(run.id).started_at
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_callers_encoding_takes_no_letter_from_a_saga_and_is_kept(engine, encoding):
+    with psycopg.connect(engine.settings.database_url) as connection:
+        connection.execute(f"SET client_encoding = '{encoding}'")
+        connection.commit()
+        run = engine.start("t", ["steps.echo"], inputs={"for": "\u2603"}, key="\u2603", connection=connection)
+        again = engine.start("t", ["steps.echo"], inputs={"for": "\u2603"}, key="\u2603", connection=connection)
+        assert (again.id, dict(again.inputs)) == (run.id, {"for": "\u2603"})
+        with pytest.raises(KeyConflict):
+            engine.start("t", ["steps.echo"], inputs={"for": "\u2604"}, key="\u2603", connection=connection)
+        assert connection.info.parameter_status("client_encoding") == encoding
+        with pytest.raises(psycopg.errors.UndefinedColumn), connection.transaction():
+            engine.start("t", ["steps.echo"], key="two", connection=connection)
+            connection.execute("SELECT nothing")
+        assert connection.info.parameter_status("client_encoding") == encoding
+    assert [(one.id, one.key) for one in engine.list()] == [(run.id, "\u2603")]
+
+
+def test_a_start_that_a_stricter_transaction_cannot_decide_fails_as_postgresql_has_it(engine):
+    """The saga is there since, which this snapshot does not see: whoever asked for that level tries again."""
+    for level in (psycopg.IsolationLevel.REPEATABLE_READ, psycopg.IsolationLevel.SERIALIZABLE):
+        with psycopg.connect(engine.settings.database_url) as connection:
+            connection.isolation_level = level
+            connection.execute("SELECT")
+            run = engine.start("t", ["steps.echo"], key=level.name)
+            with pytest.raises(psycopg.errors.SerializationFailure):
+                engine.start("t", ["steps.echo"], key=level.name, connection=connection)
+            connection.rollback()
+            assert engine.start("t", ["steps.echo"], key=level.name, connection=connection).id == run.id
+
+
+def test_transactions_and_savepoints_of_a_connection_in_autocommit_are_joined(engine):
+    with psycopg.connect(engine.settings.database_url, autocommit=True) as connection:
+        with connection.transaction():
+            kept = engine.start("t", ["steps.echo"], connection=connection)
+            with connection.transaction(force_rollback=True):
+                engine.start("t", ["steps.echo"], connection=connection)
+        with pytest.raises(InvalidInput, match="got one in autocommit"):
+            engine.start("t", ["steps.echo"], connection=connection)
+    assert [run.id for run in engine.list()] == [kept.id]
 
 
 def test_a_connection_given_as_none_is_refused_with_the_reason(engine):

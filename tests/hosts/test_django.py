@@ -1,0 +1,62 @@
+"""Sagas in a Django shop: its settings, its transactions, its worker, and django-celery-beat's scheduler."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.hosts.host import DJANGO
+from tests.hosts.walks import Walks
+from tests.waiting import wait_until
+
+
+@pytest.fixture(scope="module")
+def shop(open_shop):
+    shop = open_shop(DJANGO)
+    shop.open()
+    return shop
+
+
+class TestDjango(Walks):
+    pass
+
+
+@pytest.mark.parametrize("using", ["serializable", "repeatable_read", "server_side"])
+def test_a_saga_joins_a_transaction_of_every_kind(shop, using):
+    placed = shop.order(using=using)
+    assert (placed["same"], placed["kept"]) == (True, True)
+    assert shop.finished(placed["saga"]).status == "completed"
+    assert shop.status_of(placed["order"]) == "shipped"
+
+
+def test_a_start_without_a_transaction_is_refused_in_a_sentence(shop):
+    refused = shop.post("/bare", status=400)
+    assert refused["autocommit"] is True
+    assert "connection must be in a transaction, got one in autocommit" in refused["refused"]
+
+
+def test_a_step_outlives_the_shops_limits_and_a_task_of_the_shop_does_not(shop):
+    gate = shop.gate(f"long-{shop.broker.name}")
+    hang = shop.gate(f"hang-{shop.broker.name}")
+    placed = shop.order(gate=gate.name)
+    gate.reached()
+    sent = shop.post("/tasks/shop.tasks.hang", args=[hang.name])
+    wait_until((shop.folder / f"{hang.name}.soft").exists, what="the soft limit")
+    wait_until(lambda: f"Hard time limit (2s) exceeded for shop.tasks.hang[{sent['id']}]" in shop.hands.logs())
+    gate.opens()
+    assert shop.finished(placed["saga"]).status == "completed"
+    assert [row.attempts for row in shop.engine.list_step_results(placed["saga"])] == [1, 1, 1]
+
+
+def test_the_shops_own_tasks_keep_their_retries_queues_and_rates(shop):
+    mailed = shop.post("/tasks/shop.tasks.send_mail", args=[2], wait=True)
+    assert mailed["result"] == {"retries": 2, "queue": "mails"}
+    told = shop.command("-m", "celery", "-A", "shop", "inspect", "registered", "rate_limit", "max_retries")
+    assert "shop.tasks.send_mail [rate_limit=3000/m max_retries=5]" in told
+    ours = {line.partition("sagaworker.")[2] for line in told.splitlines() if "sagaworker." in line}
+    assert "run_saga [max_retries=0]" in ours
+    assert {one.partition(" ")[2] for one in ours} == {"[max_retries=0]"}
+
+
+def test_the_shop_has_nothing_to_migrate_and_its_tables_are_flushed_without_ours(shop):
+    assert "No changes detected" in shop.command("manage.py", "makemigrations", "--check", "--dry-run")
+    assert "saga" not in shop.command("manage.py", "sqlflush")
