@@ -175,16 +175,16 @@ def episodes_table(timeline: Timeline) -> Table:
 
 
 def journal_table(timeline: Timeline) -> Table:
-    """Every move, in order."""
+    """Every move, in order, with who made it and why where somebody did, and what went wrong."""
     begin, _ = _window(timeline)
-    table = _table("seq", "after start", "move", "step", "status")
+    table = _table("seq", "after start", "move", "step", "status", "why")
     for column in (0, 1, 3):
         table.columns[column].justify = "right"
     for entry in timeline.journal:
         step = "" if entry.step_idx is None else str(entry.step_idx)
         status = str(entry.data.get("status") or "")
         after = f"+{words.duration(entry.created_at - begin)}"
-        table.add_row(str(entry.seq), after, entry.type, step, status_text(status))
+        table.add_row(str(entry.seq), after, entry.type, step, status_text(status), words.note(entry))
     return table
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from sagaworker.domain.records import SagaRun, StepResult
+from sagaworker.domain.records import JournalEntry, SagaRun, StepResult
 from sagaworker.domain.status import RunStatus, StepStatus
 from sagaworker.domain.steplist import thawed
 
@@ -120,6 +120,12 @@ def first_line(error: Mapping[str, object] | None) -> str:
     if kind in ("", "StepFailed"):
         return message or kind
     return f"{kind}: {message}" if message else kind
+
+
+def note(entry: JournalEntry) -> str:
+    """Who made a move and why, or what went wrong in it, as one line: `ann: seats answers again`."""
+    said = entry.data.get("reason") or first_line(entry.data.get("error"))
+    return visible(": ".join(str(part) for part in (entry.data.get("who"), said) if part))
 
 
 def why(run: SagaRun, steps: Sequence[StepResult] = ()) -> str:

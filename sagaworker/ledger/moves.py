@@ -319,12 +319,22 @@ class Ledger:
         )
         self.take_over([(orphan, "restart")], witnessed=True)
 
-    def pass_over(self, saga_id: str, fence: int, reason: str, *, pace: bool = False) -> bool:
-        """Journal why a saga cannot be recovered now, once for each fence; whether this is the first time.
+    def pass_over(self, saga_id: str, fence: int, reason: str, *, step: str | None = None, pace: bool = False) -> bool:
+        """Journal why a saga cannot be run or recovered now, and who tried; whether that made a new row.
 
-        With `pace`, one that is due is not looked at again for five minutes. Nothing happens when the fence is stale.
+        Tried again with nothing in between, the row of the first try is kept current: its reason, tries and last_at.
+        `step`: the one that could not be loaded. With `pace`, a saga that is due is not looked at again for five
+        minutes. Nothing happens when the fence is stale.
         """
-        parameters = {"saga_id": saga_id, "fence": fence, "reason": reason.replace("\0", "")[:2000], "pace": pace}
+        parameters: dict[str, Any] = {
+            "saga_id": saga_id,
+            "fence": fence,
+            "reason": reason.replace("\0", "")[:2000],
+            "step": step,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "pace": pace,
+        }
         row = self.database.again(lambda connection: execute_locked(connection, "pass_over", parameters))
         return row is not None and bool(row["is_new"])
 

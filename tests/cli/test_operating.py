@@ -67,7 +67,7 @@ def test_retry_of_what_is_over_is_refused_with_a_sentence(commands: Commands, en
     run = engine.run(engine.start("t", ["steps.echo"]).id)
     refused = commands("retry", run.id, "--reason", "x")
     assert refused.exit_code == 1
-    assert "must be failed, or wait for an operator for retry, got completed" in refused.stderr
+    assert "or be one that no worker could run, for retry, got completed" in refused.stderr
 
 
 def test_a_saga_that_was_given_up_is_retried_or_undone(commands: Commands, engine: Engine) -> None:
@@ -78,6 +78,20 @@ def test_a_saga_that_was_given_up_is_retried_or_undone(commands: Commands, engin
         hold.close()
         engine.take_over_dead(engine.owner)
         assert commands.json("retry", run.id, *undo, "--reason", "x")["status"] == status
+
+
+def test_a_saga_whose_module_is_missing_is_explained_and_retried_at_a_terminal(
+    commands: Commands, engine: Engine
+) -> None:
+    id = commands.json("start", "pay", "steps.echo", "--key", "7")["id"]
+    commands("run", id, SAGAWORKER_STEP_PACKAGES="shop")
+    for arguments in (["show", id, "--journal"], ["explain", id]):
+        said = " ".join(commands(*arguments).stdout.split())
+        assert "step 'steps.echo' must be in an allowed package (shop), got another" in said
+    assert f"sagaworker retry {id} --reason ..." in commands("explain", id).stdout
+    assert commands("retry", id, "--reason", "allowed", "--who", "ann").exit_code == 0
+    assert "ann: allowed" in commands("show", id, "--journal").stdout
+    assert engine.run(id).status == "completed"
 
 
 def test_without_a_reason_or_an_answer_it_is_wrong_usage(commands: Commands, waiting: str) -> None:
