@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal, Self
 
 from sagaworker import metrics
@@ -32,7 +33,15 @@ from sagaworker.operators import OperatorMoves
 from sagaworker.recovering import RecoveryMoves
 from sagaworker.recovery import Recovery, Ring
 from sagaworker.registry import Registry
-from sagaworker.requests import Requests, checked_id, checked_note, checked_page, checked_statuses, checked_words
+from sagaworker.requests import (
+    Requests,
+    checked_id,
+    checked_note,
+    checked_page,
+    checked_since,
+    checked_statuses,
+    checked_words,
+)
 from sagaworker.runner import EpisodeEnd, HostPlace, Observer, Place, Runner, ThreadPlace
 from sagaworker.settings import Settings
 from sagaworker.starting import Starts
@@ -228,8 +237,15 @@ class Engine(OperatorMoves, RecoveryMoves):
         offset: int = 0,
         order: str = "desc",
         exclude_archived: bool = False,
+        needs_person: bool | None = None,
+        since: datetime | timedelta | float | str | None = None,
     ) -> builtins.list[SagaRun]:
-        """Runs, newest first unless order is "asc", without their contexts; at most 1,000 a page."""
+        """Runs, newest first unless order is "asc", without their contexts; at most 1,000 a page.
+
+        `needs_person`: those of which `explain` says that nothing more happens without a person; False, the others.
+        `since`: started then or later: an aware datetime, or a timedelta or seconds back from now by the database's
+        clock; as text an ISO 8601 instant with its offset, or a duration such as "90s", "15m", "2h", "3d".
+        """
         statuses = checked_statuses(status)
         checked_page(limit, offset, order)
         return self.reads.runs(
@@ -242,6 +258,8 @@ class Engine(OperatorMoves, RecoveryMoves):
             offset=offset,
             descending=order == "desc",
             exclude_archived=exclude_archived,
+            needs_person=needs_person,
+            since=checked_since(since),
         )
 
     def list_step_results(self, saga_id: str) -> builtins.list[StepResult]:

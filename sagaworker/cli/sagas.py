@@ -143,17 +143,20 @@ def refuse_unless_completed(engine: Engine, run: SagaRun) -> None:
 @click.option("--kind")
 @click.option("--key")
 @click.option("--actor", "actor_id")
+@click.option("--needs-person", is_flag=True, default=None, help="Only those that go no further without a person.")
+@click.option("--since", metavar="AGO|INSTANT", help="Only those started since: 90s, 15m, 2h, 3d, or an ISO instant.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 @click.option("--offset", type=click.IntRange(0), default=0)
 @json_option
 def list_(*, status: tuple[str, ...], limit: int, offset: int, as_json: bool, **filters: Any) -> None:
-    """List sagas, newest first."""
+    """List sagas, newest first, and what each waits for."""
     with engine_here() as engine:
         runs = engine.list(status=list(status) or None, limit=limit, offset=offset, **filters)
+        passed_over = engine.reads.passed_over([run.id for run in runs])
     if as_json:
         print_json(runs)
     elif runs:
-        render.console().print(render.runs_table(runs))
+        render.console().print(render.runs_table(runs, passed_over))
     else:
         click.echo("no sagas")
 

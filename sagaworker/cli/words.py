@@ -59,11 +59,15 @@ def ago(length: timedelta) -> str:
     >>> ago(timedelta(seconds=185))
     '3 min ago'
     """
+    return f"{_figure(length)} ago"
+
+
+def _figure(length: timedelta) -> str:
     seconds = max(round(length.total_seconds()), 0)
     for unit, name in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min")):
         if seconds >= unit:
-            return f"{seconds // unit} {name} ago"
-    return f"{seconds} s ago"
+            return f"{seconds // unit} {name}"
+    return f"{seconds} s"
 
 
 def instant(at: datetime | None) -> str:
@@ -109,6 +113,13 @@ def waiting(run: SagaRun) -> str:
     if run.waiting_for is None:
         return ""
     return f"waits for {run.waiting_for}" + (f" until {instant(run.wake_at)}" if run.wake_at else "")
+
+
+def waiting_left(run: SagaRun, now: datetime) -> str:
+    """The same in short: `waits for retry, 3 min left`."""
+    if run.waiting_for is None:
+        return ""
+    return f"waits for {run.waiting_for}" + (f", {_figure(run.wake_at - now)} left" if run.wake_at else "")
 
 
 def first_line(error: Mapping[str, object] | None) -> str:

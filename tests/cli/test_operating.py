@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import psycopg
 import pytest
 
@@ -92,6 +94,33 @@ def test_a_saga_whose_module_is_missing_is_explained_and_retried_at_a_terminal(
     assert commands("retry", id, "--reason", "allowed", "--who", "ann").exit_code == 0
     assert "ann: allowed" in commands("show", id, "--journal").stdout
     assert engine.run(id).status == "completed"
+
+
+def test_list_says_what_each_saga_waits_for_and_which_need_a_person(
+    commands: Commands, engine: Engine, waiting: str
+) -> None:
+    held, stuck, retried, idle = (engine.start("t", ["steps.echo"], key=key).id for key in "abcd")
+    commands("hold", held, "--reason", "x")
+    commands("run", stuck, SAGAWORKER_STEP_PACKAGES="shop")
+    hold = claimed(engine, retried)
+    hold.park("retry", 7250.0)
+    hold.close()
+    lines = commands("list").stdout.splitlines()
+    below = {line.split()[0]: after.strip() for line, after in itertools.pairwise([*lines[1:], ""])}
+    assert [below[id] for id in (waiting, held, stuck)] == [
+        "waits for operator",
+        "waits for hold",
+        "no worker could run it",
+    ]
+    assert below[retried] == "waits for retry, 2 h left"
+    assert lines[1].startswith(idle)
+    assert lines[2].startswith(retried), "nothing is below what waits for nothing"
+    assert all(len(line) <= 80 for line in lines)
+    assert [run["id"] for run in commands.json("list", "--needs-person")] == [stuck, held, waiting]
+    assert "no worker could run it" in commands("list", "--needs-person", "--status", "pending", "--since", "1h").stdout
+    assert commands("list", "--since", "2999-01-01T00:00:00Z").stdout == "no sagas\n"
+    refused = commands("list", "--since", "yesterday")
+    assert (refused.exit_code, "since must be an instant" in refused.stderr) == (1, True)
 
 
 def test_without_a_reason_or_an_answer_it_is_wrong_usage(commands: Commands, waiting: str) -> None:
