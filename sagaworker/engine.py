@@ -311,16 +311,17 @@ class Engine(OperatorMoves, RecoveryMoves):
 
     # -- moving --------------------------------------------------------------------------------------------------------
 
-    def cancel(self, saga_id: str, reason: str | None = None) -> CancelAnswer:
-        """Ask for a cancel. An accepted cancel never ends `completed`.
+    def cancel(self, saga_id: str, reason: str | None = None, who: str | None = None) -> CancelAnswer:
+        """Ask for a cancel. An accepted cancel never ends `completed`. The journal keeps who asked and why, each time.
 
         "cancelled": nothing had begun, it is over. "requested": the running step finishes and then all is undone.
         "not_active": it is terminal or already undoing; nothing changed.
         """
         saga_id = self.id_of(saga_id, to_move=True)
-        if reason is not None:
-            checked_words(reason, "reason")
-        answer = self.ledger.cancel(saga_id, reason)
+        for name, text in (("reason", reason), ("who", who)):
+            if text is not None:
+                checked_words(text, name)
+        answer = self.ledger.cancel(saga_id, reason, who or None)
         if answer is None:
             self._must_exist(saga_id)
             return "not_active"

@@ -67,8 +67,8 @@ def register(app: Celery, process: Process) -> None:
         return process.engine.start(kind, step_modules, inputs=inputs, key=key, **options).id
 
     @app.task(name=naming.CANCEL_SAGA, base=SagaTask, shared=False)
-    def cancel_saga(saga_id: str, reason: str | None = None) -> str:
-        return process.engine.cancel(saga_id, reason)
+    def cancel_saga(saga_id: str, reason: str | None = None, who: str | None = None) -> str:
+        return process.engine.cancel(saga_id, reason, who)
 
     @app.task(name=naming.SWEEP_ORPHANS, base=SagaTask, shared=False)
     def sweep_orphans() -> dict[str, int]:

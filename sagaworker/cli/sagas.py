@@ -11,7 +11,7 @@ from rich.text import Text
 
 from sagaworker.cli import render, words
 from sagaworker.cli.as_json import print_json
-from sagaworker.cli.group import Refused, json_option, timeout_option
+from sagaworker.cli.group import Refused, json_option, timeout_option, who_option
 from sagaworker.cli.here import engine_here
 from sagaworker.domain.definition import POLICIES
 from sagaworker.domain.records import SagaRun
@@ -186,13 +186,14 @@ def show(saga: str, *, journal: bool, undo: bool, as_json: bool) -> None:
 
 @click.command()
 @click.argument("saga", metavar="ID")
-@click.option("--reason", help="Kept with the saga.")
+@click.option("--reason", help="Why; kept in the journal.")
+@who_option
 @json_option
-def cancel(saga: str, *, reason: str | None, as_json: bool) -> None:
+def cancel(saga: str, *, reason: str | None, who: str, as_json: bool) -> None:
     """Cancel a saga: what it did is undone. Exit 1 when it is over or already undoing."""
     with engine_here() as engine:
         id = engine.id_of(saga, to_move=True)
-        answer = engine.cancel(id, reason=reason)
+        answer = engine.cancel(id, reason=reason, who=who)
         run = engine.get(id)
     if as_json:
         print_json({"saga_id": id, "answer": answer, "status": run.status})

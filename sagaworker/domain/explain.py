@@ -53,8 +53,7 @@ def explain(timeline: Timeline, now: datetime) -> Explanation:
     told = _told(place)
     sentences = [_opening(place), *told.sentences]
     if run.cancel_requested and not run.status.is_terminal and run.status is not RunStatus.COMPENSATING:
-        reason = f" ({run.cancel_reason})" if run.cancel_reason else ""
-        sentences.append(f"A cancel was accepted{reason}: as soon as it goes on, it is undone.")
+        sentences.append(f"A cancel was accepted{_cancelled_by(place)}: as soon as it goes on, it is undone.")
     holder = place.holder
     return Explanation(
         saga_id=run.id,
@@ -321,9 +320,21 @@ def _why(place: _Place) -> str:
     reason, _, name = str((run.error or {}).get("reason", "")).partition(":")
     sentence = _REASONS.get(reason, reason or "of an unknown reason").format(name=name)
     if reason == "cancelled":
-        return sentence + (f" ({run.cancel_reason})" if run.cancel_reason else "")
+        return sentence + _cancelled_by(place)
     broken = next((row for row in place.timeline.steps if row.step_name == name and row.error), None)
     return sentence + (f" ({_line(broken.error)})" if broken and broken.error else "")
+
+
+def _cancelled_by(place: _Place) -> str:
+    """` by ann (not wanted), then by bob`, from the journal; what an older version noted is the reason alone."""
+    asked = [entry.data for entry in place.timeline.journal if entry.type == "saga.cancel_requested"]
+    if not any(one.get("who") or one.get("reason") for one in asked):
+        return f" ({place.run.cancel_reason})" if place.run.cancel_reason else ""
+    told = []
+    for one in asked:
+        who = f" by {one['who']}" if one.get("who") else ""
+        told.append(who + (f" ({one['reason']})" if one.get("reason") else ""))
+    return ", then".join(one for one in told if one)
 
 
 def _worker(holder: Episode) -> str:

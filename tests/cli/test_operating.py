@@ -56,6 +56,18 @@ def test_who_is_the_login_name_unless_given(
     assert engine.get(run.id).waiting_for is None
 
 
+def test_who_cancelled_is_the_login_name_unless_given(
+    commands: Commands, engine: Engine, waiting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGNAME", "berta")
+    assert commands("cancel", waiting, "--reason", "not wanted").exit_code == 0
+    assert commands("cancel", waiting, "--who", "ann").exit_code == 0
+    asked = engine.timeline(waiting).journal[-2:]
+    assert [(one.data["who"], one.data["reason"]) for one in asked] == [("berta", "not wanted"), ("ann", None)]
+    said = " ".join(commands("explain", waiting).stdout.split())
+    assert "A cancel was accepted by berta (not wanted), then by ann: as soon as it goes on, it is undone." in said
+
+
 def test_a_stale_view_is_refused(commands: Commands, engine: Engine, waiting: str) -> None:
     seq = commands.json("explain", waiting)["seq"]
     commands("cancel", waiting)
