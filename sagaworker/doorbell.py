@@ -17,7 +17,7 @@ from typing import Any
 
 from celery import Celery
 from celery.utils import uuid
-from kombu.connection import Connection
+from kombu.connection import Connection, ConnectionPool
 from kombu.entity import Exchange, Queue
 from kombu.messaging import Producer
 from kombu.pools import ProducerPool
@@ -58,6 +58,12 @@ def as_every_worker_reads(app: Celery) -> dict[str, Any]:
     A compressor may be missing elsewhere; gzip is not. None at all would be the app's.
     """
     return {"serializer": "json", "compression": "gzip" if app.conf.task_compression else None, "delivery_mode": 2}
+
+
+class _Connections(ConnectionPool):
+    """Not closed after a fork: to close an AMQP connection in a child shuts the socket down for its parent too."""
+
+    close_after_fork = False
 
 
 class Doorbells:
@@ -217,8 +223,8 @@ class Doorbells:
         with self._lock:
             if self._producers is None or self._pid != os.getpid():
                 connection = _bounded(self._app.connection_for_write())
-                connections = connection.Pool(CONNECTIONS)
-                self._producers = ProducerPool(connections, limit=CONNECTIONS)
+                connections = _Connections(connection, limit=CONNECTIONS)  # type: ignore[no-untyped-call]  # kombu's
+                self._producers = ProducerPool(connections, limit=CONNECTIONS, close_after_fork=False)
                 self._pid = os.getpid()
             return self._producers
 

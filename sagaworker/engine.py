@@ -192,14 +192,16 @@ class Engine(OperatorMoves, RecoveryMoves):
         if not run.status.is_terminal:
             self.ring_all([Doorbell.of(run)])
 
-    def ring_all(self, doorbells: Sequence[Doorbell]) -> None:
-        """Send doorbells, best effort: the ledger has them, and what is not rung here the sweep rings."""
+    def ring_all(self, doorbells: Sequence[Doorbell]) -> bool:
+        """Send doorbells, best effort: the ledger has them, and what is not rung here the sweep rings. Whether it worked."""
         if self._ring is None or not doorbells:
-            return
+            return True
         try:
             self._ring([replace(bell, ledger=self.ledger_id) for bell in doorbells])
         except Exception as exc:  # noqa: BLE001 - whatever the broker does, the sagas are stored
             log.warning("doorbells not rung: %d; the sweep will ring them: %s", len(doorbells), exc)
+            return False
+        return True
 
     @property
     def ledger_id(self) -> str | None:
@@ -389,7 +391,7 @@ class Engine(OperatorMoves, RecoveryMoves):
         observer = Observer(should_stop=should_stop, entered=entered)
         end = self._runner.run_episode(checked_id(saga_id), claimer, place, observer)
         metrics.count_episode(end.outcome)
-        if end.outcome in ("yielded", "interrupted") and end.doorbell is not None:
+        if end.outcome in ("yielded", "interrupted", "stopping") and end.doorbell is not None:
             self.ring_all([end.doorbell])
         return end
 

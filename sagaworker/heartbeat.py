@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 
 from sagaworker.ledger.connection import Connection
 from sagaworker.ledger.hold import Hold
-from sagaworker.ledger.lease import Lease
+from sagaworker.ledger.lease import Lease, now
 from sagaworker.ledger.line import UNKNOWN
 from sagaworker.ledger.moves import Ledger
 
@@ -85,7 +84,7 @@ class Heartbeat:
             if not held:
                 self._wanted.clear()
                 return
-        sent_at = time.monotonic()
+        sent_at = now()
         still_held = self._ledger.extend(list(held), connection)
         for identity, lease in held.items():
             beat = still_held.get(identity)

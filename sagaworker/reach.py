@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
+from sagaworker.ledger.lease import now
 from sagaworker.ledger.outage import OUTAGE
 
 
@@ -31,13 +31,13 @@ class Reach:
         except OUTAGE:
             self._has_failed = True
             raise
-        now = time.monotonic()
+        reached_at = now()
         if self._has_failed:
-            away = self._lease if self._reached_at is None else min(self._lease, now - self._reached_at)
-            self._held_until = max(self._held_until, now + away)
+            away = self._lease if self._reached_at is None else min(self._lease, reached_at - self._reached_at)
+            self._held_until = max(self._held_until, reached_at + away)
             self._has_failed = False
-        self._reached_at = now
+        self._reached_at = reached_at
 
     @property
     def held_for(self) -> timedelta:
-        return timedelta(seconds=max(0.0, self._held_until - time.monotonic()))
+        return timedelta(seconds=max(0.0, self._held_until - now()))

@@ -29,7 +29,8 @@ PAGES = 100  # pages of expired episodes one sweep looks at, where others were f
 RINGS = 1000  # doorbells one tick rings at most; what is left is due at the next one
 OVERDUE_TICKS = 3  # without a sweep for so long, whoever notices sweeps
 
-Ring = Callable[[Sequence[Doorbell]], None]
+Ring = Callable[[Sequence[Doorbell]], object]  # sends doorbells, or raises
+Rings = Callable[[Sequence[Doorbell]], bool]  # the same, best effort: whether it worked
 Part = TypeVar("Part")
 Taken = Callable[[Sequence[tuple[Orphan, str]]], list[TakenOver]]
 NO_DELAY = timedelta(0)
@@ -40,7 +41,7 @@ class Recovery:
     """Any number of processes may run these at once: each orphan is taken over once, the others count it as skipped."""
 
     def __init__(
-        self, ledger: Ledger, definitions: Definitions, ring: Ring, failpoints: Failpoints, settings: Settings
+        self, ledger: Ledger, definitions: Definitions, ring: Rings, failpoints: Failpoints, settings: Settings
     ) -> None:
         self._ledger = ledger
         self._definitions = definitions
@@ -119,7 +120,10 @@ class Recovery:
                 lambda ids: self._sweeping.ring_due(scope, limit=left, stale_after=stale_after, saga_ids=ids),
                 lambda: self._sweeping.due(scope, is_parked=False, stale_after=stale_after, limit=left),
             )
-        self._ring_some(doorbells)
+        if not self._ring_some(doorbells):
+            # The wait until the next ring gets longer for sagas that were rung in vain, not for a broker that is away.
+            self._sweeping.not_rung(doorbells)
+            return 0
         metrics.count_sweep(rung=len(doorbells))
         return len(doorbells)
 
@@ -263,6 +267,5 @@ class Recovery:
         except POISON as exc:
             log.error("saga %s: its journal cannot be written either: %s", saga_id, exc)  # noqa: TRY400 - said
 
-    def _ring_some(self, doorbells: Sequence[Doorbell]) -> None:
-        if doorbells:
-            self._ring(doorbells)
+    def _ring_some(self, doorbells: Sequence[Doorbell]) -> bool:
+        return not doorbells or self._ring(doorbells)

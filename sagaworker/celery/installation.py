@@ -15,6 +15,7 @@ from kombu.entity import Exchange, Queue
 
 from sagaworker.celery import naming, ours, preflight, tasks
 from sagaworker.celery.beat import schedule, settle
+from sagaworker.celery.polite import leave_soon
 from sagaworker.celery.process import Process
 from sagaworker.celery.witness import Witness
 from sagaworker.doorbell import as_every_worker_reads, direct_queue
@@ -87,6 +88,7 @@ class Installation:
         # The solo pool sends this signal from main, where nothing was forked.
         if not _is_main():
             self._witness.report(self._process.born())
+            leave_soon(self._process.stop)
             self._process.watch_sweeps()
 
     def _stopping(self, **_: Any) -> None:

@@ -10,11 +10,17 @@ import mmap
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from types import FrameType
+from typing import Any
 
+from billiard import pool
+from billiard.pool import Worker
+
+PATIENCE = 20  # waits of 0.1 s for main, when the worker stops
 NOTED = (signal.SIGTERM, signal.SIGQUIT)  # with REMAP_SIGTERM=SIGQUIT Celery sends that one
 
 
@@ -66,6 +72,28 @@ def _as_a_process_has_them() -> None:
             with suppress(ValueError):  # not of the main thread, also there
                 signal.signal(signum, signal.SIG_DFL)
     _restore_mask()
+
+
+def leave_soon(stop: StopFlag) -> None:
+    """In a pool child: when the whole worker stops, wait 2 s instead of 30 for main to read what this child reported.
+
+    Main reads no more once it joins its children, so a child whose last report came too late only delays the stop. While
+    the worker runs, billiard's own patience holds: a report that is not read counts as a lost worker.
+    """
+    if not hasattr(Worker, "_ensure_messages_consumed"):
+        return
+
+    def ensured(worker: Any, completed: int) -> bool:
+        counter = worker.on_ready_counter
+        for turn in range(pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT if counter else 0):
+            if counter.value >= completed:
+                return True
+            if stop.is_set and turn >= PATIENCE:
+                break
+            time.sleep(pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_INTERVAL)
+        return False
+
+    Worker._ensure_messages_consumed = ensured  # noqa: SLF001 - of this process only; billiard has no setting for it
 
 
 class TermNotice:

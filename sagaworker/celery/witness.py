@@ -51,9 +51,18 @@ class Witness:
         self._fork_waits = False
 
     def prepare(self) -> None:
-        """In main, before the first fork: open the pipe of the reports, and that of the deaths."""
+        """In main, before the first fork: open the pipe of the reports, and that of the deaths.
+
+        Without pidfds (not Linux, or forbidden by a container's filter) nothing is reported, for nobody would read it,
+        and nothing is watched: the leases do the work.
+        """
         self._main = os.getpid()
-        self._reports, self._reporting = os.pipe()
+        try:
+            os.close(os.pidfd_open(self._main))
+        except (AttributeError, OSError) as exc:
+            log.warning("dead pool children are found by their leases only: no pidfds here (%s)", exc)
+        else:
+            self._reports, self._reporting = os.pipe()
         self._deaths, self._telling = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         os.register_at_fork(
             before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._after_fork_in_child
@@ -77,14 +86,8 @@ class Witness:
             os.read(self.deaths, 4096)
 
     def watch(self) -> None:
-        """In main, after the first forks: start the thread.
-
-        Without pidfds (not Linux, or forbidden by a container's filter) nothing is watched: the leases do the work.
-        """
-        try:
-            os.close(os.pidfd_open(os.getpid()))
-        except (AttributeError, OSError) as exc:
-            log.warning("dead pool children are found by their leases only: no pidfds here (%s)", exc)
+        """In main, after the first forks: start the thread, where children can report themselves."""
+        if self._reports is None:
             return
         threading.Thread(target=self._run, name="sagaworker-witness", daemon=True).start()
 

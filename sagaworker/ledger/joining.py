@@ -33,9 +33,9 @@ Result = TypeVar("Result")
 class _Bells:
     """What is to be called once a connection's transaction has committed; each with the savepoint it was asked for in."""
 
-    pending: list[tuple[Callable[[], None], sa.NestedTransaction | None]] = field(default_factory=list)
-    committing: list[Callable[[], None]] = field(default_factory=list)
-    committed: list[Callable[[], None]] = field(default_factory=list)
+    pending: list[tuple[Callable[[], object], sa.NestedTransaction | None]] = field(default_factory=list)
+    committing: list[Callable[[], object]] = field(default_factory=list)
+    committed: list[Callable[[], object]] = field(default_factory=list)
 
     def settle(self) -> None:
         """The last commit has not failed, or its calls would be gone."""
@@ -50,7 +50,7 @@ class Joined:
     driver: psycopg.Connection[Any]
     connection: sa.Connection | None
 
-    def after_commit(self, call: Callable[[], None]) -> None:
+    def after_commit(self, call: Callable[[], object]) -> None:
         """Call once the caller has committed; never if it rolls back. A bare psycopg connection tells nobody.
 
         `call` must not raise: SQLAlchemy would raise it from the caller's commit, which has happened by then.
@@ -152,7 +152,7 @@ def _ledgers_place(database: Database) -> tuple[tuple[Any, ...] | None, str]:
     return database.again(lambda own: (_place(own), schema_of(own)))
 
 
-def _after_connection_commit(connection: sa.Connection, call: Callable[[], None]) -> None:
+def _after_connection_commit(connection: sa.Connection, call: Callable[[], object]) -> None:
     """SQLAlchemy tells of a Connection's commit before it happens, so the call waits until the connection is returned."""
     info = connection.info
     if _WAITING not in info:

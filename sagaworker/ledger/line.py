@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -26,6 +27,7 @@ class Line:
         self._checked_out = contextlib.ExitStack()
         self._cursor: psycopg.Cursor[TupleRow] | None = None
         self._schema = ""
+        self.on_lost: Callable[[], None] = lambda: None  # called before another connection is asked for
 
     def __enter__(self) -> Line:  # noqa: PYI034 - nobody derives from it
         return self
@@ -64,6 +66,7 @@ class Line:
 
     def lost(self, error: BaseException) -> None:
         """Throw the connection away; the next statement opens another."""
+        self.on_lost()
         self._cursor = None
         self._checked_out.__exit__(type(error), error, error.__traceback__)
         self._checked_out = contextlib.ExitStack()

@@ -106,6 +106,11 @@ class Sweeping:
         """Pick runnable sagas whose doorbell seems lost, and pace the next ring; ring what comes back."""
         return self._picked("ring_due", scope, limit=limit, saga_ids=saga_ids, stale_after=stale_after)
 
+    def not_rung(self, doorbells: Sequence[Doorbell]) -> None:
+        """Take back the pace of rings that reached nobody."""
+        ids = [doorbell.saga_id for doorbell in doorbells]
+        self._database.retried("not_rung", {"saga_ids": ids, "ring_after": self._ring_after})
+
     def mismatched(self, *, limit: int) -> list[Mismatch]:
         """Active runs whose status and journal differ (invariant 23, of the active ones alone)."""
         return [Mismatch(**row) for row in self._database.retried("mismatched", {"limit": limit})]

@@ -6,7 +6,9 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
+from sagaworker.domain.records import Doorbell
 from sagaworker.errors import SagaNotFound
 from sagaworker.failpoints import Failpoints
 from sagaworker.heartbeat import Heartbeat
@@ -47,8 +49,11 @@ class Runner:
             if loaded is None:
                 raise SagaNotFound(saga_id)
             run = loaded.run
-            if not is_first or not loaded.is_claimable or observer.should_stop():
+            if not is_first or not loaded.is_claimable:
                 return EpisodeEnd(saga_id=saga_id, status=run.status, outcome="busy")
+            if observer.should_stop():
+                bell = replace(Doorbell.of(run), goes_first=True)
+                return EpisodeEnd(saga_id=saga_id, status=run.status, outcome="stopping", doorbell=bell)
             try:
                 plan = planned(run, self._registry)
             except Unrunnable as exc:
@@ -81,6 +86,7 @@ class Runner:
         self._heartbeat.add(hold)
         try:
             holder = Holder(hold, plan, place, observer, self._failpoints, self._settings)
+            line.on_lost = holder.unwatch
             return Episode(holder, plan, self._ledger).run()
         finally:
             self._heartbeat.remove(hold)

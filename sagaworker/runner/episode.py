@@ -26,7 +26,8 @@ class EpisodeEnd:
     """How one delivery of a doorbell ended: the run's status, and what became of the hold.
 
     `outcome` is an episode's outcome (completed, rolled_back, failed, parked, yielded), or one of
-    `busy` (held elsewhere, waiting or over: nothing was claimed), `fenced` (taken over in the middle: nothing more was
+    `busy` (held elsewhere, waiting or over: nothing was claimed), `stopping` (this worker begins nothing more: nothing was
+    claimed, and another one is rung), `fenced` (taken over in the middle: nothing more was
     written), `interrupted` (Ctrl-C inside a step), `unrunnable` (a step is missing here; `reason` says which).
     """
 

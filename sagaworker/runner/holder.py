@@ -78,6 +78,13 @@ class Holder:
         """Start the hard end of an attempt of the step at the cursor; False where it cannot be: then nothing may begin."""
         return self._is_armed(self.step)
 
+    def unwatch(self) -> None:
+        """The database is away: the hard end is a step's, and must not strike in what is recorded about one.
+
+        What was begun meanwhile has not been entered, and is taken back; the saga is let go, and goes on elsewhere.
+        """
+        self._is_unwatched = self._place.disarm() or self._is_unwatched
+
     def announce(self, status: RunStatus) -> None:
         """Tell whoever observes that the step at the cursor is entered."""
         if self._observer.entered is None:
@@ -153,6 +160,8 @@ class Holder:
             following = Following(name=after.name, timeout=after.timeout)
             # The finished step goes on record whatever comes: without a watcher the next one is not begun.
             is_stopping = is_stopping or not self._is_armed(after)
+        else:
+            self._place.disarm()
         self.fold.add(idx, output_delta(result), output_sizes(result))
         self._failpoints.hit("advance.before", idx)
         hold.advance(
@@ -193,6 +202,7 @@ class Holder:
     def record_undo(self, record: walk.RecordUndo, *, attempted: bool) -> None:
         """End the undo of the row for good."""
         idx = self.hold.position.idx
+        self._place.disarm()
         self._failpoints.hit("compensated.before", idx)
         self.hold.compensated(record, attempted=attempted, undo_timeout=self._plan.undo_timeout)
         self._failpoints.hit("compensated.after", idx)

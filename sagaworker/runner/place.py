@@ -50,8 +50,9 @@ class Place(Protocol):
     def arm(self, seconds: float, slack: float) -> None:
         """From now on, unless disarmed or armed anew, this attempt may live `seconds` at most, up to `slack` less."""
 
-    def disarm(self) -> None:
-        """Nothing of this episode is on record as begun any more."""
+    def disarm(self) -> bool:
+        """Nothing that was begun is inside user code any more; whether there was a hard end to take away."""
+        ...
 
     def call(self, function: Callable[[], object], seconds: float) -> Ended:
         """Run user code, softly bounded where the place can; never raises."""
@@ -145,10 +146,12 @@ class ChildPlace:
         faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__ or 2)
         self._ends_at = now + seconds
 
-    def disarm(self) -> None:
-        if self._ends_at is not None:
-            self._ends_at = None
-            faulthandler.cancel_dump_traceback_later()
+    def disarm(self) -> bool:
+        if self._ends_at is None:
+            return False
+        self._ends_at = None
+        faulthandler.cancel_dump_traceback_later()
+        return True
 
     def call(self, function: Callable[[], object], seconds: float) -> Ended:
         return self._alarm.call(function, seconds)
@@ -175,8 +178,9 @@ class HostPlace:
     def arm(self, seconds: float, slack: float) -> None:
         """The host is not ours to end."""
 
-    def disarm(self) -> None:
+    def disarm(self) -> bool:
         """Nothing was armed."""
+        return False
 
     def call(self, function: Callable[[], object], seconds: float) -> Ended:
         return self._alarm.call(function, seconds)
@@ -210,10 +214,12 @@ class ThreadPlace:
             self._timer.daemon = True
             self._timer.start()
 
-    def disarm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def disarm(self) -> bool:
+        if self._timer is None:
+            return False
+        self._timer.cancel()
+        self._timer = None
+        return True
 
     def call(self, function: Callable[[], object], seconds: float) -> Ended:  # noqa: ARG002 - the place's shape
         try:

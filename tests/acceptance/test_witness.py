@@ -114,3 +114,23 @@ def test_nothing_is_forked_while_a_burial_runs(children):
     threading.Timer(0.3, leave.set).start()
     born(witness, children, reports=False)  # waits for the burial
     assert during == [0]
+
+
+def test_without_pidfds_any_number_of_children_report_to_nobody_and_none_waits(monkeypatch, caplog):
+    """Nobody reads the reports there: a pipe would be full after some 3,000 children, and the next would never start."""
+
+    def refused(_pid):
+        raise PermissionError("seccomp")
+
+    monkeypatch.setattr(os, "pidfd_open", refused)
+    witness = watching(lambda _owner: 0)
+    assert "by their leases only" in caplog.text
+    witness.watch()
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(20)  # ends a child that waits
+        for _ in range(5000):
+            witness.report(str(uuid.uuid4()))
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert witness.deaths > 0

@@ -4,7 +4,6 @@ the saga is taken over and ends."""
 from __future__ import annotations
 
 import threading
-import time
 
 import psycopg
 import pytest
@@ -15,9 +14,10 @@ from sagaworker.engine import Engine
 from sagaworker.errors import Fenced
 from sagaworker.heartbeat import Heartbeat
 from sagaworker.ledger import connection as ledger_connection
+from sagaworker.ledger import lease
 from sagaworker.ledger.migrate import migrate
 from sagaworker.ledger.outage import OUTAGE
-from sagaworker.runner import HostPlace
+from sagaworker.runner import HostPlace, ThreadPlace
 from sagaworker.settings import Settings
 from tests.attacks import odd_steps
 from tests.holding import claimed
@@ -85,6 +85,26 @@ def test_a_server_that_is_back_before_the_lease_is_over_costs_nothing(engine, po
     assert end.outcome == "completed", timeline(engine, run.id)
     assert [row.attempts for row in engine.list_step_results(run.id)] == [1, 1, 1]
     assert len(engine.timeline(run.id).episodes) == 1
+
+
+def test_the_hard_end_of_a_step_does_not_strike_in_what_is_recorded_about_one(engine, postgres, monkeypatch):
+    """The outage is longer than TIMEOUT and grace together, and shorter than the lease: nothing that was done is lost."""
+    back, struck = [], []
+    monkeypatch.setattr(odd_steps.Calls, "TIMEOUT", 0.3, raising=False)
+
+    def hook(state):
+        if state.step_idx == 1:
+            back.append(down(postgres, 1.5))
+
+    hooked(monkeypatch, hook)
+    run = engine.start("t", [S + "Calls"] * 3)
+    end = engine.run_episode(run.id, place=ThreadPlace(on_stuck=lambda: struck.append(run.id)))
+    back[0].join()
+    assert struck == []
+    assert end.outcome == "yielded", timeline(engine, run.id)
+    assert engine.run(run.id).status == "completed", timeline(engine, run.id)
+    assert [(row.attempts, row.in_doubt) for row in engine.list_step_results(run.id)] == [(1, 0)] * 3
+    assert [f"execute {idx}" for idx in range(3)] == odd_steps.EFFECTS
 
 
 def test_a_server_that_goes_while_a_retry_waits_costs_nothing(engine, postgres, monkeypatch):
@@ -250,8 +270,8 @@ def test_a_heartbeat_that_meets_a_locked_row_or_a_dead_thread_start_goes_on(engi
             heartbeat.add(hold)
         with psycopg.connect(short.settings.database_url) as locker:
             locker.execute("SELECT FROM saga_episodes WHERE saga_id = %s FOR UPDATE", (run.id,))
-            begun = time.monotonic()
-            wait_until(lambda: time.monotonic() - begun > 0.5, timeout=2)
+            begun = lease.now()
+            wait_until(lambda: lease.now() - begun > 0.5, timeout=2)
         wait_until(lambda: all(hold.lease.sent_at > begun + 0.5 for hold in holds), timeout=3)
         assert not any(hold.lease.is_fenced for hold in holds)
         heartbeat.close()

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from sagaworker.domain import walk
 from sagaworker.domain.definition import Definition
+from sagaworker.domain.records import Doorbell
 from sagaworker.domain.status import StepStatus, WaitingFor
 from sagaworker.engine import Engine
 from sagaworker.ledger.connection import execute, sql
@@ -250,6 +251,7 @@ def use_what_people_and_recovery_do(engine):
         sagas.sweeping.due(SCOPE, is_parked=is_parked, stale_after=timedelta(0), limit=100)
     engine.list_stale_running()
     engine.reads.identity()
+    sagas.sweeping.not_rung([Doorbell.of(engine.get(saga_id)) for saga_id in ids.values()])
     engine.sweep_if_overdue()
     engine.recovery.mismatched()
     sagas.close()

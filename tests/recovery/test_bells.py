@@ -1,9 +1,11 @@
 """Which doorbells go before those that wait their turn."""
 
 import pytest
+from psycopg.rows import dict_row
 
 from sagaworker.engine import Engine
 from sagaworker.ledger.hold import Hold
+from sagaworker.runner import ThreadPlace
 from sagaworker.runner.place import HostPlace
 from tests.holding import advance, claimed, expire
 from tests.runner import steps
@@ -113,3 +115,52 @@ def test_a_saga_whose_worker_stops_between_two_steps_goes_first(ringing):
     steps.Calls.hook = stops.append
     end = ringing.run_episode(run.id, place=HostPlace(), should_stop=lambda: bool(stops))
     assert (end.outcome, end.doorbell.goes_first) == ("yielded", True)
+
+
+def test_a_broker_that_is_away_makes_no_wait_longer(engine):
+    """Rings that reached nobody are made up for as soon as the broker is back, however long it was away."""
+    away = []
+
+    def ring(bells):
+        if not away:
+            raise ConnectionError("the broker is away")
+        away.extend(bell.saga_id for bell in bells)
+
+    with Engine(engine.settings, ring=ring) as other:
+        runs = [other.start("t", ["steps.echo"]) for _ in range(3)]
+        for _ in range(12):
+            due_now(other)
+            assert other.sweep().rung == 0
+        assert {row["rings"] for row in wakes(other)} == {0}
+        assert all(row["left"] < 3 * other.settings.sweep_interval.total_seconds() for row in wakes(other))
+        away.append("back")
+        due_now(other)
+        assert other.sweep().rung == 3
+        assert {*away} == {"back", *(run.id for run in runs)}
+        assert {row["rings"] for row in wakes(other)} == {1}
+
+
+def test_a_worker_that_stops_rings_for_a_saga_it_does_not_take(engine):
+    bells = []
+    with Engine(engine.settings, ring=bells.extend) as other:
+        run = other.start("t", ["steps.echo"])
+        bells.clear()
+        end = other.run_episode(run.id, place=ThreadPlace(), should_stop=lambda: True)
+        assert end.outcome == "stopping"
+        assert [(bell.saga_id, bell.goes_first) for bell in bells] == [(run.id, True)]
+        bells.clear()
+        other.cancel(run.id)
+        end = other.run_episode(run.id, place=ThreadPlace(), should_stop=lambda: True)
+        assert (end.outcome, bells) == ("busy", []), "there is nothing to be done for it"
+
+
+def due_now(engine):
+    with engine.database.checkout() as connection:
+        connection.execute("UPDATE saga_runs SET wake_at = clock_timestamp() - interval '1 second'")
+
+
+def wakes(engine):
+    with engine.database.checkout() as connection, connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            "SELECT rings, extract(epoch FROM wake_at - clock_timestamp())::float AS left FROM saga_runs"
+        ).fetchall()
