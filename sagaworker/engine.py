@@ -56,6 +56,8 @@ CancelAnswer = Literal["requested", "cancelled", "not_active"]
 class Engine(OperatorMoves, RecoveryMoves):
     """Durable sagas over one ledger. Safe between threads, and in a forked child, which is an owner of its own.
 
+    On a database that is not migrated, or by another version, calls raise SchemaMismatch.
+
     >>> engine = Engine.from_env()  # doctest: +SKIP
     >>> run = engine.start("checkout", ["steps.reserve", "steps.charge"], key="order-42")  # doctest: +SKIP
     """
