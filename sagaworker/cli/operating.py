@@ -72,11 +72,26 @@ def skip(engine: Engine, id: str, **options: Any) -> SagaRun:
 
 
 def _resolve(
-    engine: Engine, id: str, *, happened: bool, pairs: tuple[str, ...], output_json: str | None, **options: Any
+    engine: Engine,
+    id: str,
+    *,
+    happened: bool,
+    pairs: tuple[str, ...],
+    output_json: str | None,
+    no_output: bool,
+    **options: Any,
 ) -> SagaRun:
     """Say what became of the step in doubt: it happened, with its outputs, or it did not (--absent)."""
+    has_output = bool(pairs) or output_json is not None
+    if happened and has_output == no_output:
+        raise click.UsageError(
+            "a step that happened must have its outputs given by --output NAME=VALUE or --output-json JSON, or"
+            f" --no-output where it put out nothing, got {'both' if no_output else 'none of them'}"
+        )
+    if no_output and not happened:
+        raise click.UsageError("--no-output must be given only for a step that happened, got it with --absent")
     outputs = parsed_inputs(pairs, output_json, option="--output")
-    return engine.resolve(id, happened=happened, outputs=outputs or None, **options)
+    return engine.resolve(id, happened=happened, outputs=outputs if happened else outputs or None, **options)
 
 
 _resolve.__name__ = "resolve"
@@ -85,6 +100,7 @@ for _option in (
     click.option("--happened/--absent", required=True, help="It happened, or it did not and never will."),
     click.option("--output", "pairs", multiple=True, metavar="NAME=VALUE", help="What it put out."),
     click.option("--output-json", metavar="JSON|@FILE", help="All its outputs as one JSON object."),
+    click.option("--no-output", is_flag=True, help="It put out nothing. One of these is wanted with --happened."),
 ):
     resolve = _option(resolve)
 

@@ -287,7 +287,7 @@ def _operator(place: _Place) -> _Told:
     said = f" (its probe said: {place.error})" if place.error else ""
     what = f"Its worker was lost in it, and whether it happened is not known{said}."
     todo = "Find out, and resolve it: it happened (with its outputs), or it did not. Or retry it, or skip it and undo the rest."
-    commands = ("resolve ID --happened", "resolve ID --absent", "retry ID", "skip ID")
+    commands = ("resolve ID --happened --output NAME=VALUE", "resolve ID --absent", "retry ID", "skip ID")
     return _Told(sentences=(what, todo), commands=commands)
 
 
