@@ -72,7 +72,7 @@ def bar(done: int, total: int, status: RunStatus, *, width: int) -> Text:
 
 def runs_table(runs: Sequence[SagaRun], passed_over: Collection[str] = ()) -> RenderableType:
     """Many sagas, a line each, and below it what a saga waits for; `passed_over` are those that no worker could run."""
-    table = _table("id", "saga", "status", "step", "started")
+    table = _table("id", "saga", "status", "done", "started")
     table.columns[1].overflow = "ellipsis"
     table.columns[3].justify = "right"
     table.columns[4].justify = "right"
@@ -197,9 +197,9 @@ def undo_view(run: SagaRun, rows: Sequence[StepResult]) -> RenderableType:
         return Text(f"{run.label} is {run.status}: there is nothing to undo")
     names = words.step_names(run)
     lines = [Text(f"undone, in this order ({run.label} is {run.status}):")]
-    for place, row in enumerate(rows, start=1):
+    for row in rows:
         doubt = "" if row.completed_at else ", which may or may not have happened"
-        lines.append(Text(f"{place:>3}  {names[row.step_idx]} (step {row.step_idx}){doubt}"))
+        lines.append(Text(f"  step {row.step_idx} {names[row.step_idx]}{doubt}"))
     return Group(*lines)
 
 
@@ -237,7 +237,7 @@ def now_text(timeline: Timeline) -> Text:
     done, total = words.progress(run)
     idx = min(run.current_step_idx, total - 1)
     row = next((row for row in timeline.steps if row.step_idx == idx), None)
-    text = Text(f"{done}/{total} {words.step_names(run)[idx]}")
+    text = Text(f"{done}/{total} done, at step {idx} {words.step_names(run)[idx]}")
     if row is not None and row.attempts > 1:
         text.append(f", attempt {row.attempts}", style="yellow")
     if timeline.episodes and timeline.episodes[-1].outcome in (EpisodeOutcome.DIED, EpisodeOutcome.ORPHANED):

@@ -109,11 +109,11 @@ class _Place:
         self.holder = next((one for one in reversed(timeline.episodes) if one.ended_at is None), None)
 
     def named(self, idx: int) -> str:
-        """`charge_card (step 2 of 3)`, counted from 1 as people do."""
+        """`step 1 charge_card`, counted from 0 as everywhere."""
         entry = thawed(self.run.step_modules)[idx]
         row = next((row for row in self.timeline.steps if row.step_idx == idx), None)
         name = entry.id or (row.step_name if row else entry.short_name)
-        return f"{name} (step {idx + 1} of {len(self.run.step_modules)})"
+        return f"step {idx} {name}"
 
     @property
     def step(self) -> str:

@@ -169,8 +169,19 @@ def test_without_a_reason_or_an_answer_it_is_wrong_usage(commands: Commands, wai
 
 def test_show_undo_lists_what_a_cancel_would_undo_in_order(commands: Commands, waiting: str) -> None:
     shown = commands("show", waiting, "--undo").stdout.splitlines()
-    assert shown[1:] == ["  1  echo (step 1), which may or may not have happened", "  2  echo (step 0)"]
+    assert shown[1:] == ["  step 1 echo, which may or may not have happened", "  step 0 echo"]
     assert [row["step_idx"] for row in commands.json("show", waiting, "--undo")] == [1, 0]
+
+
+def test_a_step_has_one_number_wherever_it_is_named_by_it(commands: Commands, waiting: str) -> None:
+    explained = " ".join(commands("explain", waiting).stdout.split())
+    assert "is going forward, at step 1 next." in explained
+    shown = commands("show", waiting, "--journal").stdout
+    assert next(line.split()[:3] for line in shown.splitlines() if " running " in line) == ["1", "echo", "running"]
+    listed = commands("list").stdout.splitlines()
+    assert (listed[0].split()[3], listed[1].split()[3]) == ("done", "1/3"), "a count: one step of three is done"
+    followed = [move for move in commands.json("show", waiting)["journal"] if move["type"] == "step.completed"]
+    assert [move["step_idx"] for move in followed] == [0]
 
 
 def test_nothing_to_undo_is_said(commands: Commands, engine: Engine) -> None:
