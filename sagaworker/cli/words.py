@@ -139,6 +139,13 @@ def note(entry: JournalEntry) -> str:
     return visible(": ".join(str(part) for part in (entry.data.get("who"), said) if part))
 
 
+def cancel(entry: JournalEntry) -> str:
+    """Who asked for a cancel, when and why: `by ann at 2031-05-04 17:03:12 UTC: not wanted`."""
+    who, reason = entry.data.get("who"), entry.data.get("reason")
+    asked = (f"by {who} " if who else "") + f"at {instant(entry.created_at)}"
+    return visible(f"{asked}: {reason}" if reason else asked)
+
+
 def why(run: SagaRun, steps: Sequence[StepResult] = ()) -> str:
     """Why a saga stopped going forward, as one sentence; nothing when it did not."""
     if not run.error:
