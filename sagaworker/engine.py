@@ -20,7 +20,7 @@ from sagaworker.errors import InvalidInput, InvalidSetting, SagaNotFound, WaitTi
 from sagaworker.failpoints import Failpoints
 from sagaworker.finding import Finder
 from sagaworker.heartbeat import Heartbeat
-from sagaworker.ledger import audit, migrate
+from sagaworker.ledger import audit, version
 from sagaworker.ledger.connection import Database
 from sagaworker.ledger.defined import DefinitionStore
 from sagaworker.ledger.faults import cursor_class
@@ -309,7 +309,7 @@ class Engine(OperatorMoves, RecoveryMoves):
 
     def check_schema(self) -> None:
         """Refuse a database whose tables are not those of this version."""
-        migrate.check(self.database.engine, self.settings.schema)
+        version.check(self.database.engine, self.settings.schema)
 
     # -- moving --------------------------------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ from psycopg.types.json import set_json_dumps, set_json_loads
 from sqlalchemy import exc as sa_exc
 
 from sagaworker.errors import InvalidSetting, SagaworkerError, SchemaMismatch
+from sagaworker.ledger import version
 from sagaworker.ledger.names import qualified
 
 Connection: TypeAlias = psycopg.Connection[Any]
@@ -370,15 +371,13 @@ class Database:
         """Say so where that is what an error comes from: that the database has no ledger, or that of another version.
 
         Raises:
-            SchemaMismatch: it is not migrated, as `migrate.check` says.
+            SchemaMismatch: it is not migrated, as `version.check` says.
         """
         driver = error.orig if isinstance(error, sa_exc.DBAPIError) else error
         if not isinstance(driver, (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)):
             return
-        from sagaworker.ledger import migrate  # Alembic is slow to import, and this is rare
-
         try:
-            migrate.check(self.engine, self._schema)
+            version.check(self.engine, self._schema)
         except SchemaMismatch as mismatch:
             raise mismatch from error
 

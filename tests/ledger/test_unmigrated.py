@@ -8,7 +8,8 @@ import sqlalchemy as sa
 
 from sagaworker.engine import Engine
 from sagaworker.errors import SchemaMismatch
-from sagaworker.ledger.migrate import head, migrate
+from sagaworker.ledger.migrate import migrate
+from sagaworker.ledger.version import head
 from sagaworker.settings import Settings
 
 ID = "01900000-0000-7000-8000-000000000000"
