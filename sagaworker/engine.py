@@ -21,7 +21,7 @@ from sagaworker.errors import InvalidInput, InvalidSetting, SagaNotFound, WaitTi
 from sagaworker.failpoints import Failpoints
 from sagaworker.finding import Finder
 from sagaworker.heartbeat import Heartbeat
-from sagaworker.ledger import audit, migrate
+from sagaworker.ledger import audit, version
 from sagaworker.ledger.connection import Database
 from sagaworker.ledger.defined import DefinitionStore
 from sagaworker.ledger.faults import cursor_class
@@ -56,6 +56,8 @@ CancelAnswer = Literal["requested", "cancelled", "not_active"]
 
 class Engine(OperatorMoves, RecoveryMoves):
     """Durable sagas over one ledger. Safe between threads, and in a forked child, which is an owner of its own.
+
+    On a database that is not migrated, or by another version, calls raise SchemaMismatch.
 
     >>> engine = Engine.from_env()  # doctest: +SKIP
     >>> run = engine.start("checkout", ["steps.reserve", "steps.charge"], key="order-42")  # doctest: +SKIP
@@ -321,7 +323,7 @@ class Engine(OperatorMoves, RecoveryMoves):
 
     def check_schema(self) -> None:
         """Refuse a database whose tables are not those of this version."""
-        migrate.check(self.database.engine, self.settings.schema)
+        version.check(self.database.engine, self.settings.schema)
 
     # -- moving --------------------------------------------------------------------------------------------------------
 

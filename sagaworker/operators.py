@@ -124,14 +124,22 @@ class OperatorMoves:
         outputs: Mapping[str, Any] | None = None,
         seq: int | None = None,
     ) -> SagaRun:
-        """Say what became of the step in doubt: it `happened`, with these outputs, or it did not.
+        """Say what became of the step in doubt: it `happened`, with these outputs ({} for none), or it did not.
 
         If it happened it is completed and the saga goes on after it; if not, its doubt is over and it is begun again.
         Where a cancel was accepted meanwhile the saga is undone instead, this step only if it happened. That it did not
         happen is refused until a late effect of the attempt can no longer come (see quarantine).
+
+        Raises:
+            InvalidInput: it happened and `outputs` is None, or it did not and has some. Nothing changed.
         """
         saga_id = self.id_of(saga_id, to_move=True)
         order = _order(saga_id, reason, who, seq)
+        if happened and outputs is None:
+            raise InvalidInput(
+                "outputs must be given for a step that happened, {} where it put out nothing, got None",
+                "at a terminal: --output NAME=VALUE, --output-json JSON or --no-output",
+            )
         run = self.get(saga_id)
         if not happened:
             if outputs:

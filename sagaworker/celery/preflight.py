@@ -13,8 +13,8 @@ from click import ClickException
 from sagaworker.celery import ours
 from sagaworker.engine import Engine
 from sagaworker.errors import SchemaMismatch
-from sagaworker.ledger.migrate import LedgerIsNewer
 from sagaworker.ledger.outage import OUTAGE, REFUSAL, reason
+from sagaworker.ledger.version import LedgerIsNewer
 from sagaworker.settings import Settings
 
 log = logging.getLogger(__name__)

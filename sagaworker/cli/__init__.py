@@ -9,14 +9,7 @@ from pathlib import Path
 
 import click
 
-from sagaworker.cli.checkout import bench, demo
-from sagaworker.cli.declared import definitions, steps
-from sagaworker.cli.group import Commands, Refused, unusable
-from sagaworker.cli.operating import explain, hold, release, resolve, retry, ring, skip
-from sagaworker.cli.sagas import cancel, list_, show, start
-from sagaworker.cli.up import up
-from sagaworker.cli.upkeep import audit, migrate
-from sagaworker.cli.walking import run, wait, watch
+from sagaworker.cli.group import Commands, Later, Refused, unusable
 
 __all__ = ["app", "main"]
 
@@ -32,30 +25,43 @@ def app() -> None:
     """
 
 
-for _command in (
-    up,
-    demo,
-    migrate,
-    start,
-    list_,
-    show,
-    watch,
-    wait,
-    run,
-    cancel,
-    explain,
-    ring,
-    hold,
-    release,
-    retry,
-    skip,
-    resolve,
-    audit,
-    steps,
-    definitions,
-    bench,
+# What is used first comes first.
+for _name, _where, _sentence in (
+    ("up", "up:up", "Run everything here until Ctrl-C: servers, migrations, worker, beat and Flower."),
+    ("demo", "checkout:demo", "Walk real sagas end to end: kill a worker, cancel, undo, provision tenants."),
+    ("migrate", "upkeep:migrate", "Create the ledger's tables, or bring them up to date."),
+    ("start", "sagas:start", "Start a saga of KIND that walks the STEPs; without any, those of the kind's definition."),
+    ("list", "sagas:list_", "List sagas, newest first, and what each waits for."),
+    ("show", "sagas:show", "Show the timeline of a saga, and what went in and came out."),
+    ("watch", "walking:watch", "Follow a saga until it is over."),
+    ("wait", "walking:wait", "Wait until a saga is over."),
+    ("run", "walking:run", "Walk a saga here and now, in this process, for one episode."),
+    ("cancel", "sagas:cancel", "Cancel a saga: what it did is undone."),
+    ("explain", "operating:explain", "Say in plain words why a saga is where it is, and what a person must do."),
+    ("ring", "operating:ring", "Send the doorbell of a saga now, rather than wait for the next sweep."),
+    ("hold", "operating:hold", "Let nothing new of a saga begin until it is released."),
+    ("release", "operating:release", "End a hold."),
+    ("retry", "operating:retry", "Try again what a saga stopped at."),
+    ("skip", "operating:skip", "Leave the halted undo, or the step in doubt, as it is, and undo what came before it."),
+    ("resolve", "operating:resolve", "Say what became of the step in doubt: it happened, or it did not."),
+    ("audit", "upkeep:audit", "Check every invariant of the ledger."),
+    (
+        "steps",
+        "declared:steps",
+        "List the steps of the allowed packages: what each does, its time-out, its retries, its undo.",
+    ),
+    (
+        "definitions",
+        "declared:definitions",
+        "Load the definitions of the allowed packages and store them; list all current ones.",
+    ),
+    (
+        "bench",
+        "checkout:bench",
+        "Measure sagaworker against its peers: `python -m bench` with the same ARGUMENTS, such as --full.",
+    ),
 ):
-    app.add_command(_command)
+    app.add_command(Later(_name, f"sagaworker.cli.{_where}", help=_sentence))
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import getpass
+import importlib
 import logging
 import os
 from typing import Any
@@ -61,12 +62,35 @@ def _is_text(argument: str) -> bool:
     return True
 
 
+class Later(click.Command):
+    """A command's line in the help; the command itself, and all it needs, is imported when somebody calls it."""
+
+    def __init__(self, name: str, where: str, *, help: str) -> None:
+        super().__init__(name, help=help)
+        self._where = where
+
+    def imported(self) -> click.Command:
+        module, _, attribute = self._where.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+
 class Commands(click.Group):
     """Shows the project's errors as the sentences they are, and what it logs as notes on standard error."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """In the order they were added: what is used first comes first."""
         return list(self.commands)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        command = super().get_command(ctx, cmd_name)
+        return command.imported() if isinstance(command, Later) else command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
+        """As click does it, without importing them."""
+        room = formatter.width - 6 - max(map(len, self.commands))
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.get_short_help_str(room)) for name, command in self.commands.items()])
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Refuse what no text can be: the shell hands over any bytes, and no ledger stores them."""

@@ -57,7 +57,10 @@ def release(engine: Engine, id: str, **options: Any) -> SagaRun:
 
 
 def _retry(engine: Engine, id: str, *, undo: bool, **options: Any) -> SagaRun:
-    """Try again what a saga stopped at: its failed undos, its step in doubt, or the step at which it was given up."""
+    """Try again what a saga stopped at.
+
+    Its failed undos, its step in doubt, the step at which it was given up; or ring one that no worker could run.
+    """
     return engine.retry(id, undo=undo, **options)
 
 
@@ -67,16 +70,34 @@ retry = click.option("--undo", is_flag=True, help="Undo a saga that was given up
 
 @_move
 def skip(engine: Engine, id: str, **options: Any) -> SagaRun:
-    """Leave one step as it is, the halted undo or the step in doubt, and undo what came before it."""
+    """Leave the halted undo, or the step in doubt, as it is, and undo what came before it."""
     return engine.skip(id, **options)
 
 
 def _resolve(
-    engine: Engine, id: str, *, happened: bool, pairs: tuple[str, ...], output_json: str | None, **options: Any
+    engine: Engine,
+    id: str,
+    *,
+    happened: bool,
+    pairs: tuple[str, ...],
+    output_json: str | None,
+    no_output: bool,
+    **options: Any,
 ) -> SagaRun:
-    """Say what became of the step in doubt: it happened, with its outputs, or it did not (--absent)."""
+    """Say what became of the step in doubt: it happened, or it did not.
+
+    --happened wants its outputs, or --no-output; --absent begins it again.
+    """
+    has_output = bool(pairs) or output_json is not None
+    if happened and has_output == no_output:
+        raise click.UsageError(
+            "a step that happened must have its outputs given by --output NAME=VALUE or --output-json JSON, or"
+            f" --no-output where it put out nothing, got {'both' if no_output else 'none of them'}"
+        )
+    if no_output and not happened:
+        raise click.UsageError("--no-output must be given only for a step that happened, got it with --absent")
     outputs = parsed_inputs(pairs, output_json, option="--output")
-    return engine.resolve(id, happened=happened, outputs=outputs or None, **options)
+    return engine.resolve(id, happened=happened, outputs=outputs if happened else outputs or None, **options)
 
 
 _resolve.__name__ = "resolve"
@@ -85,6 +106,7 @@ for _option in (
     click.option("--happened/--absent", required=True, help="It happened, or it did not and never will."),
     click.option("--output", "pairs", multiple=True, metavar="NAME=VALUE", help="What it put out."),
     click.option("--output-json", metavar="JSON|@FILE", help="All its outputs as one JSON object."),
+    click.option("--no-output", is_flag=True, help="It put out nothing. One of these is wanted with --happened."),
 ):
     resolve = _option(resolve)
 
@@ -93,7 +115,7 @@ for _option in (
 @click.argument("saga", metavar="ID")
 @json_option
 def ring(saga: str, *, as_json: bool) -> None:
-    """Send the doorbell of a saga now: a worker takes it up without waiting for the next sweep."""
+    """Send the doorbell of a saga now, rather than wait for the next sweep."""
     with engine_here() as engine:
         run = engine.get(engine.id_of(saga, to_move=True))
         if run.status.is_terminal:
@@ -109,7 +131,10 @@ def ring(saga: str, *, as_json: bool) -> None:
 @click.argument("saga", metavar="ID")
 @json_option
 def explain(saga: str, *, as_json: bool) -> None:
-    """Say in plain words why a saga is where it is, what happens next, and what a person must do."""
+    """Say in plain words why a saga is where it is, and what a person must do.
+
+    Who holds it since when, what comes next and when, and the commands that apply.
+    """
     with engine_here() as engine:
         explanation = engine.explain(engine.id_of(saga))
     if as_json:

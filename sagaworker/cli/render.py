@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,10 +14,11 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from sagaworker.cli import words
+from sagaworker.cli import values, words
 from sagaworker.cli.spans import Span, spans
 from sagaworker.domain.records import Episode, Finding, SagaRun, StepResult, Timeline
 from sagaworker.domain.status import EpisodeOutcome, RunStatus, StepStatus
+from sagaworker.domain.steplist import thawed
 
 COLOURS = {
     "pending": "bright_black",
@@ -37,6 +38,8 @@ COLOURS = {
 }
 _BAR = 18
 _NAMES = 37  # columns for a step's name and status together, so that a line fits into 78
+_LABEL = 8  # columns before a value
+_VALUE = 65  # of its characters, so that below a step too its line fits into 78
 _NO_TIME = timedelta(0)
 
 
@@ -72,7 +75,7 @@ def bar(done: int, total: int, status: RunStatus, *, width: int) -> Text:
 
 def runs_table(runs: Sequence[SagaRun], passed_over: Collection[str] = ()) -> RenderableType:
     """Many sagas, a line each, and below it what a saga waits for; `passed_over` are those that no worker could run."""
-    table = _table("id", "saga", "status", "step", "started")
+    table = _table("id", "saga", "status", "done", "started")
     table.columns[1].overflow = "ellipsis"
     table.columns[3].justify = "right"
     table.columns[4].justify = "right"
@@ -87,9 +90,18 @@ def runs_table(runs: Sequence[SagaRun], passed_over: Collection[str] = ()) -> Re
     return table
 
 
-def timeline_view(timeline: Timeline, *, journal: bool = False) -> RenderableType:
-    """One saga: what became of it and why, each step with its attempts and when they ran, each worker's hold of it."""
-    parts: list[RenderableType] = [run_header(timeline.run, timeline.steps), "", steps_view(timeline)]
+def timeline_view(
+    timeline: Timeline, *, journal: bool = False, show_values: bool = False, in_full: bool = False
+) -> RenderableType:
+    """One saga: what became of it and why, each step with its attempts and when they ran, each worker's hold of it.
+
+    `show_values`: what went in and came out too, for whom it runs and who cancelled it, each on a line unless `in_full`.
+    """
+    most = None if in_full else _VALUE
+    parts: list[RenderableType] = [run_header(timeline.run, timeline.steps)]
+    if show_values:
+        parts += [_valued(name, values.cut(text, most)) for name, text in _about(timeline, most)]
+    parts += ["", steps_view(timeline, show_values=show_values, most=most)]
     if timeline.episodes:
         parts += ["", episodes_table(timeline)]
     if journal:
@@ -112,8 +124,24 @@ def run_header(run: SagaRun, steps: Sequence[StepResult] = ()) -> RenderableType
     return Group(*lines)
 
 
-def steps_view(timeline: Timeline) -> RenderableType:
-    """A line for each entry of the list, begun or not, and below it what went wrong or is in doubt.
+def _about(timeline: Timeline, most: int | None) -> Iterator[tuple[str, str]]:
+    run = timeline.run
+    if run.actor_id is not None:
+        yield "actor", words.visible(run.actor_id)
+    if run.inputs:
+        yield "inputs", values.shown(run.inputs, most)
+    for entry in timeline.journal:
+        if entry.type == "saga.cancel_requested":
+            yield "cancel", words.cancel(entry)
+
+
+def _valued(name: str, text: str) -> Text:
+    return Text.assemble((f"{name:<{_LABEL}}", "bright_black"), text, overflow="fold")
+
+
+def steps_view(timeline: Timeline, *, show_values: bool = False, most: int | None = None) -> RenderableType:
+    """A line for each entry of the list, begun or not, and below it what went wrong or is in doubt, and what went in
+    and came out.
 
     `tries` counts attempts, and after a plus those of the undo; `took` is all attempts together.
     """
@@ -126,10 +154,13 @@ def steps_view(timeline: Timeline) -> RenderableType:
         name=min(max(len("step"), *map(len, names)), _NAMES - states), status=max(states, len("not begun"))
     )
     parts: list[RenderableType] = [line.of("#", "step", Text("status"), "tries", "took", Text("when"), "bright_black")]
+    params = [entry.params for entry in thawed(timeline.run.step_modules)]
     for idx, name in enumerate(names):
         row = rows.get(idx)
         if row is None:
             parts.append(line.of(str(idx), name, Text("not begun"), "", "", Text(), "bright_black"))
+            if show_values and params[idx]:
+                parts.append(indented(_valued("params", values.shown(params[idx], most)), line.indent))
             continue
         tries = f"{row.attempts}" + (f"+{row.compensation_attempts}" if row.compensation_attempts else "")
         took = sum(((span.end or end) - span.begin for span in attempts[idx] if span.what == "execute"), _NO_TIME)
@@ -138,6 +169,9 @@ def steps_view(timeline: Timeline) -> RenderableType:
             line.of(str(idx), name, status_text(row.status), tries, shown, _waterfall(attempts[idx], begin, end))
         )
         parts += [indented(note, line.indent) for note in _notes(row)]
+        for label, value in (("params", params[idx]), ("output", row.output)):
+            if show_values and value:
+                parts.append(indented(_valued(label, values.shown(value, most)), line.indent))
     return Group(*parts)
 
 
@@ -197,9 +231,9 @@ def undo_view(run: SagaRun, rows: Sequence[StepResult]) -> RenderableType:
         return Text(f"{run.label} is {run.status}: there is nothing to undo")
     names = words.step_names(run)
     lines = [Text(f"undone, in this order ({run.label} is {run.status}):")]
-    for place, row in enumerate(rows, start=1):
+    for row in rows:
         doubt = "" if row.completed_at else ", which may or may not have happened"
-        lines.append(Text(f"{place:>3}  {names[row.step_idx]} (step {row.step_idx}){doubt}"))
+        lines.append(Text(f"  step {row.step_idx} {names[row.step_idx]}{doubt}"))
     return Group(*lines)
 
 
@@ -237,7 +271,7 @@ def now_text(timeline: Timeline) -> Text:
     done, total = words.progress(run)
     idx = min(run.current_step_idx, total - 1)
     row = next((row for row in timeline.steps if row.step_idx == idx), None)
-    text = Text(f"{done}/{total} {words.step_names(run)[idx]}")
+    text = Text(f"{done}/{total} done, at step {idx} {words.step_names(run)[idx]}")
     if row is not None and row.attempts > 1:
         text.append(f", attempt {row.attempts}", style="yellow")
     if timeline.episodes and timeline.episodes[-1].outcome in (EpisodeOutcome.DIED, EpisodeOutcome.ORPHANED):

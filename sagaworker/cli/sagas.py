@@ -165,9 +165,13 @@ def list_(*, status: tuple[str, ...], limit: int, offset: int, as_json: bool, **
 @click.argument("saga", metavar="ID")
 @click.option("--journal", is_flag=True, help="Every move as well.")
 @click.option("--undo", is_flag=True, help="Instead: what a cancel now would undo, in order.")
+@click.option("--full", is_flag=True, help="Inputs, params, outputs and reasons in full, not a line of each.")
 @json_option
-def show(saga: str, *, journal: bool, undo: bool, as_json: bool) -> None:
-    """Show the timeline of a saga. ID is its id, or kind[key] where it has a key."""
+def show(saga: str, *, journal: bool, undo: bool, full: bool, as_json: bool) -> None:
+    """Show the timeline of a saga, and what went in and came out. ID is its id, or kind[key] where it has a key.
+
+    What has the name of a secret (password, token, ...) is masked. With --json nothing is, and nothing is cut.
+    """
     with engine_here() as engine:
         if undo:
             id = engine.id_of(saga)
@@ -181,7 +185,7 @@ def show(saga: str, *, journal: bool, undo: bool, as_json: bool) -> None:
     if as_json:
         print_json(timeline)
     else:
-        render.console().print(render.timeline_view(timeline, journal=journal))
+        render.console().print(render.timeline_view(timeline, journal=journal, show_values=True, in_full=full))
 
 
 @click.command()

@@ -64,7 +64,7 @@ def watch(saga: str, *, as_json: bool) -> None:
 def _view(timeline: Timeline) -> Group:
     done, total = words.progress(timeline.run)
     bar = render.bar(done, total, timeline.run.status, width=60)
-    bar.append(f"  {done}/{total}")
+    bar.append(f"  {done}/{total} done")
     return Group(render.timeline_view(timeline), "", bar)
 
 
@@ -76,7 +76,8 @@ def _follow_lines(engine: Engine, id: str, *, as_json: bool) -> None:
             if as_json:
                 print_json(entry, indent=None)
             else:
-                step = "" if entry.step_idx is None else words.step_names(timeline.run)[entry.step_idx]
+                names = words.step_names(timeline.run)
+                step = "" if entry.step_idx is None else f"{entry.step_idx} {names[entry.step_idx]}"
                 status = str(entry.data.get("status") or "")
                 line = f"{words.instant(entry.created_at)}  {status:<12}  {entry.type:<22}  {step:<12}  {words.note(entry)}"
                 click.echo(words.visible(line.rstrip()))

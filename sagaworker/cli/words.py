@@ -95,7 +95,7 @@ def step_names(run: SagaRun) -> list[str]:
 
 
 def progress(run: SagaRun) -> tuple[int, int]:
-    """Steps done, or still to be undone, and the length of the list."""
+    """How many steps are done (and not undone), and how many there are: counts, no step's number."""
     total = len(run.step_modules)
     match run.status:
         case RunStatus.COMPLETED:
@@ -139,6 +139,13 @@ def note(entry: JournalEntry) -> str:
     return visible(": ".join(str(part) for part in (entry.data.get("who"), said) if part))
 
 
+def cancel(entry: JournalEntry) -> str:
+    """Who asked for a cancel, when and why: `by ann at 2031-05-04 17:03:12 UTC: not wanted`."""
+    who, reason = entry.data.get("who"), entry.data.get("reason")
+    asked = (f"by {who} " if who else "") + f"at {instant(entry.created_at)}"
+    return visible(f"{asked}: {reason}" if reason else asked)
+
+
 def why(run: SagaRun, steps: Sequence[StepResult] = ()) -> str:
     """Why a saga stopped going forward, as one sentence; nothing when it did not."""
     if not run.error:
@@ -157,7 +164,7 @@ def why(run: SagaRun, steps: Sequence[StepResult] = ()) -> str:
     sentence = f"{what}: {detail}" if detail else what
     not_undone = run.error.get("not_undone")
     if isinstance(not_undone, list) and not_undone:
-        names = ", ".join(f"{one.get('name')} ({one.get('idx')})" for one in not_undone if isinstance(one, dict))
+        names = ", ".join(f"step {one.get('idx')} {one.get('name')}" for one in not_undone if isinstance(one, dict))
         sentence += f"; not undone: {names}"
     return visible(sentence)
 

@@ -109,11 +109,11 @@ class _Place:
         self.holder = next((one for one in reversed(timeline.episodes) if one.ended_at is None), None)
 
     def named(self, idx: int) -> str:
-        """`charge_card (step 2 of 3)`, counted from 1 as people do."""
+        """`step 1 charge_card`, counted from 0 as everywhere."""
         entry = thawed(self.run.step_modules)[idx]
         row = next((row for row in self.timeline.steps if row.step_idx == idx), None)
         name = entry.id or (row.step_name if row else entry.short_name)
-        return f"{name} (step {idx + 1} of {len(self.run.step_modules)})"
+        return f"step {idx} {name}"
 
     @property
     def step(self) -> str:
@@ -287,7 +287,7 @@ def _operator(place: _Place) -> _Told:
     said = f" (its probe said: {place.error})" if place.error else ""
     what = f"Its worker was lost in it, and whether it happened is not known{said}."
     todo = "Find out, and resolve it: it happened (with its outputs), or it did not. Or retry it, or skip it and undo the rest."
-    commands = ("resolve ID --happened", "resolve ID --absent", "retry ID", "skip ID")
+    commands = ("resolve ID --happened --output NAME=VALUE", "resolve ID --absent", "retry ID", "skip ID")
     return _Told(sentences=(what, todo), commands=commands)
 
 

@@ -14,6 +14,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, LiteralString
 
+import psycopg
 from psycopg import sql
 from psycopg.rows import tuple_row
 
@@ -72,10 +73,14 @@ def audit(database: Database, *, sweep_interval: timedelta, saga_ids: Sequence[s
         "most": MOST,
     }
     # A connection of its own: one of the pool may have died with a server that was restarted.
-    with database.connect() as connection, connection.transaction():
-        for statement in _SESSION:
-            connection.execute(statement)
-        return [finding for invariant in invariants() for finding in _findings(connection, invariant, parameters)]
+    try:
+        with database.connect() as connection, connection.transaction():
+            for statement in _SESSION:
+                connection.execute(statement)
+            return [finding for invariant in invariants() for finding in _findings(connection, invariant, parameters)]
+    except psycopg.Error as exc:
+        database.refuse_older(exc)
+        raise
 
 
 def _findings(connection: Connection, invariant: Invariant, parameters: dict[str, Any]) -> Iterator[Finding]:

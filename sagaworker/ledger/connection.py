@@ -25,8 +25,10 @@ from psycopg.postgres import register_default_adapters, register_default_types
 from psycopg.rows import DictRow, dict_row, tuple_row
 from psycopg.types import TypesRegistry
 from psycopg.types.json import set_json_dumps, set_json_loads
+from sqlalchemy import exc as sa_exc
 
-from sagaworker.errors import InvalidSetting, SagaworkerError
+from sagaworker.errors import InvalidSetting, SagaworkerError, SchemaMismatch
+from sagaworker.ledger import version
 from sagaworker.ledger.names import qualified
 
 Connection: TypeAlias = psycopg.Connection[Any]
@@ -339,6 +341,7 @@ class Database:
             pooled.invalidate()
             if isinstance(exc, (psycopg.OperationalError, psycopg.InterfaceError)):
                 self.retire(exc)
+            self.refuse_older(exc)
             raise
         finally:
             pooled.close()
@@ -363,6 +366,20 @@ class Database:
         """
         if error.sqlstate is None or error.sqlstate.startswith(_GONE):
             self._generation += 1
+
+    def refuse_older(self, error: BaseException | None) -> None:
+        """Say so where that is what an error comes from: that the database has no ledger, or that of another version.
+
+        Raises:
+            SchemaMismatch: it is not migrated, as `version.check` says.
+        """
+        driver = error.orig if isinstance(error, sa_exc.DBAPIError) else error
+        if not isinstance(driver, (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)):
+            return
+        try:
+            version.check(self.engine, self._schema)
+        except SchemaMismatch as mismatch:
+            raise mismatch from error
 
     def forget(self) -> None:
         """After a fork: leave the parent's sockets alone and start with an empty pool."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 import psycopg
 import sqlalchemy as sa
@@ -13,11 +14,13 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 from sqlalchemy import event
 from sqlalchemy import exc as sa_exc
-from sqlalchemy.orm import Session, scoped_session
 
 from sagaworker.errors import InvalidInput
 from sagaworker.ledger.connection import Connection, Database, adapted, schema_of, use_schema
 from sagaworker.ledger.outage import reason
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session, scoped_session
 
 # Which cluster and database a connection reaches, without any privilege.
 _PLACE = """
@@ -126,7 +129,7 @@ def join(connection: object, database: Database) -> Joined:
 def _joined(connection: object) -> Joined:
     # A session's bell follows the connection beneath it: the session tells of each savepoint's end as of a commit, and
     # of a commit that is only part of a transaction that somebody else has begun.
-    known = connection.connection() if isinstance(connection, (Session, scoped_session)) else connection
+    known = connection.connection() if _is_session(connection) else connection
     if isinstance(known, sa.Connection):
         # SQLAlchemy commits only what it knows to have begun, and it does not see what runs on the driver's connection.
         known.execute(sa.text("SELECT 1"))
@@ -141,6 +144,12 @@ def _joined(connection: object) -> Joined:
     if driver.autocommit and driver.info.transaction_status is TransactionStatus.IDLE:
         raise InvalidInput("connection must be in a transaction, got one in autocommit", "open a transaction first")
     return Joined(driver, known if isinstance(known, sa.Connection) else None)
+
+
+def _is_session(connection: object) -> TypeGuard[Session | scoped_session[Session]]:
+    """Without importing SQLAlchemy's ORM, which takes as long as the rest of it: who has a session has imported it."""
+    orm = sys.modules.get("sqlalchemy.orm")
+    return orm is not None and isinstance(connection, (orm.Session, orm.scoped_session))
 
 
 def _place(driver: psycopg.Connection[Any]) -> tuple[Any, ...] | None:

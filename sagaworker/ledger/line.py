@@ -32,8 +32,9 @@ class Line:
     def __enter__(self) -> Line:  # noqa: PYI034 - nobody derives from it
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         self.close()
+        self._database.refuse_older(error)
 
     def one(self, name: str, parameters: dict[str, Any]) -> dict[str, Any] | None:
         """Run a statement, one round trip, and fetch its only row."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from importlib.resources import files
-from pathlib import Path
 
 import psycopg
 import sqlalchemy as sa
@@ -15,9 +13,10 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import exc as sa_exc
 
-from sagaworker.errors import InvalidInput, InvalidSetting, SagaworkerError, SchemaMismatch
+from sagaworker.errors import InvalidInput, InvalidSetting, SagaworkerError
 from sagaworker.ledger.connection import migrating_engine
 from sagaworker.ledger.names import VERSION_TABLE
+from sagaworker.ledger.version import found, known, migrations_folder, refuse_newer
 
 # It tells at INFO, in every worker's log, which database it looks at.
 logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
@@ -52,42 +51,12 @@ class LedgerBusy(SagaworkerError):
         )
 
 
-class LedgerIsNewer(SchemaMismatch):
-    """A later sagaworker migrated the ledger: this one must not touch it."""
-
-    def __str__(self) -> str:
-        return (
-            f"the ledger must be at a migration up to {self.expected}, got {self.found} which this sagaworker does not"
-            " know: a newer one made it\nupgrade sagaworker"
-        )
-
-
-def migrations_folder() -> Path:
-    """`sagaworker/migrations` of a wheel, else `migrations` beside the package in a checkout."""
-    package = Path(str(files("sagaworker")))
-    inside = package / "migrations"
-    return inside if inside.is_dir() else package.parent / "migrations"
-
-
 def _config(connection: sa.Connection | None = None) -> Config:
     config = Config()
     config.set_main_option("script_location", str(migrations_folder()))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     return config
-
-
-def head() -> str:
-    """The newest revision this version carries."""
-    revision = ScriptDirectory.from_config(_config()).get_current_head()
-    assert revision is not None
-    return revision
-
-
-def known() -> list[str]:
-    """The revisions this version carries, oldest first."""
-    revisions = ScriptDirectory.from_config(_config()).walk_revisions()
-    return [script.revision for script in revisions][::-1]
 
 
 def migrate(database_url: str, revision: str = "head", *, schema: str | None = None) -> str:
@@ -126,13 +95,13 @@ def _migrated(engine: sa.Engine, revision: str, schema: str | None) -> str:
         connection.execute(sa.text(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'"))
         _enter(connection, schema)
         adopted = _adopt(connection)
-        current = _found(connection)
-        _refuse_newer(current)
+        current = found(connection)
+        refuse_newer(current)
         is_down = revision == "base" or (revision != "head" and current is not None and revision < current)
         (command.downgrade if is_down else command.upgrade)(_config(connection), revision)
         if adopted is not None:
             _clear_old(connection, adopted)
-        return _found(connection) or "base"
+        return found(connection) or "base"
 
 
 def _enter(connection: sa.Connection, schema: str | None) -> None:
@@ -152,11 +121,6 @@ def _enter(connection: sa.Connection, schema: str | None) -> None:
     elif not connection.scalar(sa.text("SELECT 1 FROM pg_namespace WHERE nspname = :schema"), {"schema": schema}):
         connection.execute(sa.schema.CreateSchema(schema))
     connection.execute(sa.text("SELECT set_config('search_path', quote_ident(:schema), true)"), {"schema": schema})
-
-
-def _found(connection: sa.Connection) -> str | None:
-    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
-    return context.get_current_revision()
 
 
 def _adopt(connection: sa.Connection) -> str | None:
@@ -211,23 +175,3 @@ def _clear_old(connection: sa.Connection, revision: str) -> None:
 
 def _exists(connection: sa.Connection, table: str) -> bool:
     return connection.scalar(sa.text("SELECT to_regclass(:table)"), {"table": table}) is not None
-
-
-def _refuse_newer(found: str | None) -> None:
-    if found is not None and found not in known():
-        raise LedgerIsNewer(found, head())
-
-
-def check(engine: sa.Engine, schema: str | None = None) -> None:
-    """Refuse a ledger at another revision.
-
-    Raises:
-        SchemaMismatch: with the revision found, the one needed, and the command to run.
-        LedgerIsNewer: this version does not know the revision.
-    """
-    with engine.connect() as connection:
-        opts = {"version_table": VERSION_TABLE, "version_table_schema": schema}
-        found = MigrationContext.configure(connection, opts=opts).get_current_revision()
-    _refuse_newer(found)
-    if found != head():
-        raise SchemaMismatch(found, head())

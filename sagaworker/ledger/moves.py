@@ -129,7 +129,11 @@ class Ledger:
             "ring_after": self.periods.ring_after,
         }
         if connection is not None:
-            return {row["id"] for row in execute(connection, "start", parameters)}
+            try:
+                return {row["id"] for row in execute(connection, "start", parameters)}
+            except psycopg.Error as exc:
+                self.database.refuse_older(exc)
+                raise
         return {row["id"] for row in self.database.retried("start", parameters)}
 
     def met(self, requests: Sequence[NewRun], connection: psycopg.Connection[Any] | None = None) -> list[SagaRun]:

@@ -191,6 +191,7 @@ class Reads:
                 return ask(self._placed(connection, options))
         except sa_exc.DBAPIError as exc:
             if not exc.connection_invalidated:
+                self._database.refuse_older(exc)
                 raise
         with self._database.engine.connect() as connection:
             return ask(self._placed(connection, options))

@@ -8,7 +8,8 @@ import sys
 
 import psycopg
 
-from sagaworker.ledger.migrate import head, migrate
+from sagaworker.ledger.migrate import migrate
+from sagaworker.ledger.version import head
 from tests.acceptance.nodes import ROOT
 from tests.acceptance.stage import ACTS
 

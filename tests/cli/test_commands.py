@@ -24,7 +24,8 @@ def test_a_saga_is_started_walked_and_shown(commands: Commands) -> None:
     lines = walked.stdout.splitlines()
     assert lines[0].startswith("hello[ann]  completed in ")
     assert sum("completed" in line and "echo" in line for line in lines) == 2
-    assert commands("show", "hello[ann]").stdout == walked.stdout
+    shown = commands("show", "hello[ann]").stdout.splitlines()
+    assert [line for line in shown if "output  {" not in line] == lines
 
 
 def test_every_line_fits_into_80_columns_and_has_no_colours_in_a_pipe(

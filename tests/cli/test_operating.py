@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from sagaworker.engine import Engine
+from sagaworker.errors import InvalidInput
 from tests.cli.conftest import Commands
 from tests.holding import advance, claimed
 
@@ -29,7 +30,7 @@ def waiting(engine: Engine) -> str:
 def test_explain_says_what_a_person_must_do(commands: Commands, waiting: str) -> None:
     said = commands("explain", "pay[one]").stdout
     assert "Its worker was lost in it, and whether it happened is not known." in " ".join(said.split())
-    assert f"sagaworker resolve {waiting} --happened --reason ..." in " ".join(said.split())
+    assert f"sagaworker resolve {waiting} --happened --output NAME=VALUE --reason ..." in " ".join(said.split())
     told = commands.json("explain", waiting)
     assert (told["needs_person"], told["waiting_for"], told["status"]) == (True, "operator", "running")
 
@@ -42,6 +43,32 @@ def test_a_doubt_is_resolved_with_outputs_and_by_whom(commands: Commands, engine
     entry = engine.timeline(waiting).journal[-1]
     assert (entry.type, entry.data["who"], entry.data["reason"]) == ("operator.resolved", "ann", "seen")
     assert commands("run", waiting).exit_code == 0
+
+
+@pytest.mark.parametrize("given", [[], ["--output", "n=3", "--no-output"], ["--output-json", "{}", "--no-output"]])
+def test_a_step_that_happened_must_have_its_outputs_or_their_absence_said(
+    commands: Commands, engine: Engine, waiting: str, given: list[str]
+) -> None:
+    before = engine.timeline(waiting)
+    refused = commands("resolve", waiting, "--happened", *given, "--reason", "seen")
+    assert refused.exit_code == 2
+    said = " ".join(refused.stderr.split())
+    assert "--output NAME=VALUE or --output-json JSON, or --no-output where it put out nothing, got" in said
+    assert engine.timeline(waiting) == before
+    with pytest.raises(InvalidInput, match=r"{} where it put out nothing, got None\nat a terminal: .* --no-output"):
+        engine.resolve(waiting, happened=True, reason="seen", who="ann")
+    assert engine.timeline(waiting) == before
+
+
+@pytest.mark.parametrize("given", [["--no-output"], ["--output-json", "{}"]])
+def test_a_step_that_put_out_nothing_is_resolved_when_that_is_said(
+    commands: Commands, engine: Engine, waiting: str, given: list[str]
+) -> None:
+    assert commands("resolve", waiting, "--absent", "--no-output", "--reason", "x").exit_code == 2
+    resolved = commands("resolve", waiting, "--happened", *given, "--reason", "seen")
+    assert resolved.exit_code == 0, resolved.stderr
+    row = engine.list_step_results(waiting)[1]
+    assert (row.status, row.output) == ("completed", {})
 
 
 def test_who_is_the_login_name_unless_given(
@@ -142,8 +169,19 @@ def test_without_a_reason_or_an_answer_it_is_wrong_usage(commands: Commands, wai
 
 def test_show_undo_lists_what_a_cancel_would_undo_in_order(commands: Commands, waiting: str) -> None:
     shown = commands("show", waiting, "--undo").stdout.splitlines()
-    assert shown[1:] == ["  1  echo (step 1), which may or may not have happened", "  2  echo (step 0)"]
+    assert shown[1:] == ["  step 1 echo, which may or may not have happened", "  step 0 echo"]
     assert [row["step_idx"] for row in commands.json("show", waiting, "--undo")] == [1, 0]
+
+
+def test_a_step_has_one_number_wherever_it_is_named_by_it(commands: Commands, waiting: str) -> None:
+    explained = " ".join(commands("explain", waiting).stdout.split())
+    assert "is going forward, at step 1 next." in explained
+    shown = commands("show", waiting, "--journal").stdout
+    assert next(line.split()[:3] for line in shown.splitlines() if " running " in line) == ["1", "echo", "running"]
+    listed = commands("list").stdout.splitlines()
+    assert (listed[0].split()[3], listed[1].split()[3]) == ("done", "1/3"), "a count: one step of three is done"
+    followed = [move for move in commands.json("show", waiting)["journal"] if move["type"] == "step.completed"]
+    assert [move["step_idx"] for move in followed] == [0]
 
 
 def test_nothing_to_undo_is_said(commands: Commands, engine: Engine) -> None:

@@ -78,7 +78,7 @@ def test_why_names_the_step_that_failed_and_what_it_said() -> None:
 def test_why_tells_the_reason_of_a_cancel_and_what_was_not_undone() -> None:
     assert words.why(run(error={"reason": "cancelled"}, cancel_reason="not wanted")) == "cancelled: not wanted"
     error = {"reason": "timed_out", "not_undone": [{"idx": 1, "name": "charge"}]}
-    assert words.why(run(error=error, status=RunStatus.FAILED)) == "its deadline passed; not undone: charge (1)"
+    assert words.why(run(error=error, status=RunStatus.FAILED)) == "its deadline passed; not undone: step 1 charge"
     assert words.why(run(status=RunStatus.COMPLETED)) == ""
 
 

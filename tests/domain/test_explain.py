@@ -81,7 +81,7 @@ CASES = [
     (place(R.RUNNING, journal=[passed_over()]), ["last tried at 2031-05-04 11:55:00 UTC.", "is repaired"], True),
     (place(R.RUNNING, W.RETRY, S.PENDING, journal=[passed_over(**TRIED)]), ["Its step failed"], False),
     (place(R.RUNNING, journal=[passed_over(**TRIED), held("ann", "x")]), ["waits for a free worker"], False),
-    (place(R.RUNNING, holder=SOON), ["at charge (step 2 of 3)", "is about to begin it"], False),
+    (place(R.RUNNING, holder=SOON), ["at step 1 charge.", "is about to begin it"], False),
     (
         place(R.RUNNING, None, S.RUNNING, holder=SOON, row={"deadline_at": SOON}),
         ["Worker vm:7 has held it since 2031-05-04 11:55", "in attempt 1", "stopped"],
@@ -131,7 +131,7 @@ CASES = [
     (place(R.ROLLED_BACK, None, S.COMPENSATED, error={"reason": "timed_out"}), ["its deadline passed"], False),
     (
         place(R.FAILED, None, S.COMPENSATION_FAILED, error=FAILED, row={"error": ERROR}),
-        ["Not undone: charge (step 2 of 3)", "step charge failed (OSError: bank is away)"],
+        ["Not undone: step 1 charge.", "step charge failed (OSError: bank is away)"],
         True,
     ),
     (

@@ -45,7 +45,7 @@ def _of_a_doubt(engine: Engine, timeline: Timeline, case: Case) -> None:
     elif case.story == "skipper" and not happened:
         engine.skip(run.id, reason=WHY, who="ann")
     else:
-        engine.resolve(run.id, happened=happened, reason=WHY, who="ann")
+        engine.resolve(run.id, happened=happened, outputs={}, reason=WHY, who="ann")
 
 
 def _has(timeline: Timeline, kind: str) -> bool:

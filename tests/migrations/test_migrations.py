@@ -11,14 +11,17 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from sagaworker.domain.walk import Retry
 from sagaworker.engine import Engine
 from sagaworker.errors import SchemaMismatch
 from sagaworker.ledger import migrate as migrations
+from sagaworker.ledger import version
 from sagaworker.ledger.connection import sqlalchemy_url
-from sagaworker.ledger.migrate import head, migrate
+from sagaworker.ledger.migrate import migrate
 from sagaworker.ledger.names import VERSION_TABLE
 from sagaworker.ledger.schema import metadata
 from sagaworker.settings import Settings
@@ -49,13 +52,13 @@ def names(database):
 
 
 def test_up_down_and_up_again_leave_nothing_behind_and_the_same_tables(database, empty_database_url):
-    assert migrate(empty_database_url) == head()
+    assert migrate(empty_database_url) == version.head()
     there = names(database)
     assert migrate(empty_database_url, "base") == "base"
     assert [name for name in names(database) if not name.startswith("sagaworker_version")] == []
-    assert migrate(empty_database_url) == head()
+    assert migrate(empty_database_url) == version.head()
     assert names(database) == there
-    assert migrate(empty_database_url) == head()
+    assert migrate(empty_database_url) == version.head()
 
 
 def test_the_tables_are_those_of_the_metadata(database, empty_database_url):
@@ -117,7 +120,7 @@ def test_two_that_migrate_at_once_take_turns(database, empty_database_url):
         thread.start()
     for thread in threads:
         thread.join()
-    assert answers == [head()] * 4
+    assert answers == [version.head()] * 4
 
 
 def test_moves_are_not_stalled_by_a_migration_that_waits_for_somebody_who_reads(empty_database_url, monkeypatch):
@@ -142,12 +145,20 @@ def test_moves_are_not_stalled_by_a_migration_that_waits_for_somebody_who_reads(
             mover.execute("UPDATE saga_step_results SET attempts = attempts WHERE step_idx = 0")
         reader.rollback()
         thread.join()
-    assert answers == [head()]
+    assert answers == [version.head()]
 
 
 def waits_for_a_table(connection):
     query = "SELECT 1 FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'"
     return connection.execute(query).fetchone()
+
+
+def test_the_revisions_that_are_told_without_alembic_are_those_that_it_walks():
+    config = Config()
+    config.set_main_option("script_location", str(version.migrations_folder()))
+    scripts = ScriptDirectory.from_config(config)
+    assert version.known() == tuple(script.revision for script in scripts.walk_revisions())[::-1]
+    assert version.head() == scripts.get_current_head()
 
 
 def test_an_engine_says_which_command_an_empty_database_needs(empty_database_url):

@@ -12,9 +12,10 @@ from sagaworker import Engine
 from sagaworker.autogenerate import include_name
 from sagaworker.errors import InvalidSetting
 from sagaworker.ledger.connection import sql, sqlalchemy_url
-from sagaworker.ledger.migrate import head, known, migrate
+from sagaworker.ledger.migrate import migrate
 from sagaworker.ledger.names import TABLES
 from sagaworker.ledger.schema import metadata
+from sagaworker.ledger.version import head, known
 from sagaworker.settings import Settings
 from tests.ledger.test_plans import STATEMENTS
 

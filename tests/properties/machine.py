@@ -167,7 +167,7 @@ class Machine(RuleBasedStateMachine):
                 getattr(self.engine, act)(saga_id, reason="as told", who="ann")
             elif run.waiting_for == "operator" and run.status is RunStatus.RUNNING:
                 happened = self.world.effects[saga_id, run.current_step_idx]
-                self.engine.resolve(saga_id, happened=happened, reason="looked", who="ann")
+                self.engine.resolve(saga_id, happened=happened, outputs={}, reason="looked", who="ann")
             else:
                 self.engine.retry(saga_id, reason="as told", who="ann")
 

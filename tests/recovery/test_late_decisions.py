@@ -64,7 +64,7 @@ def test_a_retry_decided_for_one_step_moves_no_other(engine, monkeypatch):
 
     def late(order, **options):
         with another(engine) as bob:
-            bob.resolve(run.id, happened=True, **WHY)
+            bob.resolve(run.id, happened=True, outputs={}, **WHY)
             died(bob, run.id)
             assert bob.run(run.id).waiting_for == "operator"
         return retry_step(order, **options)
@@ -89,7 +89,7 @@ def test_what_is_archived_is_moved_by_nobody(engine, move):
     run = doubted(engine, "AsksNobody")
     execute(engine, "UPDATE saga_runs SET archived_at = now()")
     with pytest.raises(MoveRefused):
-        getattr(engine, move)(run.id, **({"happened": True} if move == "resolve" else {}), **WHY)
+        getattr(engine, move)(run.id, **({"happened": True, "outputs": {}} if move == "resolve" else {}), **WHY)
     assert engine.get(run.id).waiting_for == "operator"
     execute(engine, "UPDATE saga_runs SET archived_at = NULL")
 

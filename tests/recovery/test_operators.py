@@ -99,7 +99,7 @@ def test_a_cancel_that_came_meanwhile_acts_when_the_doubt_is_resolved(engine, ha
     run = parked(engine)
     assert engine.cancel(run.id) == "requested"
     assert engine.get(run.id).status is RunStatus.RUNNING
-    engine.resolve(run.id, happened=happened, **WHY)
+    engine.resolve(run.id, happened=happened, outputs={}, **WHY)
     ended = engine.run(run.id)
     assert (ended.status, ended.error_class) == (RunStatus.ROLLED_BACK, "cancelled"), timeline(engine, run.id)
     assert effects == steps.EFFECTS
@@ -108,7 +108,7 @@ def test_a_cancel_that_came_meanwhile_acts_when_the_doubt_is_resolved(engine, ha
 def test_a_last_step_that_happened_does_not_complete_a_cancelled_saga(engine):
     run = parked(engine, after=())
     engine.cancel(run.id)
-    engine.resolve(run.id, happened=True, **WHY)
+    engine.resolve(run.id, happened=True, outputs={}, **WHY)
     assert engine.run(run.id).status is RunStatus.ROLLED_BACK
     assert steps.EFFECTS[0] == "undo 1 completed last=None"
 
@@ -378,7 +378,7 @@ def test_a_move_that_does_not_apply_is_refused_and_changes_nothing(engine, move)
     run = engine.start("t", ["steps.echo"])
     engine.run(run.id)
     before = engine.timeline(run.id)
-    arguments = {"happened": True} if move == "resolve" else {}
+    arguments = {"happened": True, "outputs": {}} if move == "resolve" else {}
     with pytest.raises(MoveRefused, match="got completed"):
         getattr(engine, move)(run.id, **arguments, **WHY)
     assert engine.timeline(run.id) == before
@@ -437,7 +437,7 @@ def test_what_a_cancel_would_undo_is_told_in_order_and_is_what_it_undoes(engine)
     told = [one.step_idx for one in engine.undo_list(run.id)]
     assert told == [2, 1, 0]
     engine.cancel(run.id)
-    engine.resolve(run.id, happened=True, **WHY)
+    engine.resolve(run.id, happened=True, outputs={}, **WHY)
     engine.run(run.id)
     assert [int(effect.split()[1]) for effect in steps.EFFECTS if effect.startswith("undo")] == told
     assert engine.undo_list(run.id) == []
