@@ -11,6 +11,7 @@ import psycopg
 from sagaworker.ledger.migrate import head, migrate
 from tests.acceptance.nodes import ROOT
 from tests.acceptance.stage import ACTS
+from tests.waiting import PATIENCE
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 
@@ -32,7 +33,7 @@ def refused(*options, env):
     """What a worker says that does not start."""
     done = subprocess.run(
         [sys.executable, "-m", "celery", "-A", "sagaworker.celery_app", "worker", *options],
-        env={**os.environ, **env}, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, **env}, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
