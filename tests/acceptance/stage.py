@@ -54,9 +54,9 @@ class Stage:
         pool = () if any(option in ("-P", "-c") for option in options) else ("-c", "2")
         return self.run(WorkerContainer(self.folder, {**self.env, **(env or {})}, *pool, *options, app=app))
 
-    def unready(self, *options: str):
+    def unready(self, *options: str, env: Mapping[str, str] | None = None):
         """Start a worker and do not wait for it."""
-        container = WorkerContainer(self.folder, self.env, *options)
+        container = WorkerContainer(self.folder, {**self.env, **(env or {})}, *options)
         self._processes.append(container)
         return container.start()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.nodes import ROOT, ProcessContainer
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def runner(stage, flower_url):
 
 def answers(url):
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
             return answer.status == 200
     except OSError:
         return False

@@ -29,11 +29,9 @@ class Supervisor:
     """Starts a worker again whenever it ended, as systemd would."""
 
     def __init__(self, stage, *options, env):
-        self._stage = stage
-        self._arguments = (options, env)
         self._stopped = threading.Event()
         self.deaths = 0
-        self.worker = stage.worker(*options, env=env)
+        self.worker = stage.unready(*options, env=env)  # it may be killed as soon as it is ready
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
@@ -100,9 +98,10 @@ def test_every_point_may_kill_the_process_and_no_saga_is_lost(stage, tmp_path, p
     lost.teardown()  # all of its processes at once, so that a sweep has somebody to take over
     gate.touch()
     env = armed(folder, points)
-    # Two, so that one works while the other starts again.
-    supervisors = [Supervisor(stage, "-P", pool, "-c", "2", env=env) for _ in range(2 if pool == "threads" else 1)]
+    supervisors = []
     try:
+        # Two, so that one works while the other starts again.
+        supervisors.extend(Supervisor(stage, "-P", pool, "-c", "2", env=env) for _ in range(1 + (pool == "threads")))
         # By the sweep first: later a takeover may be the witness's, and its point would end main.
         wait_until(lambda: {"take_over.before", "take_over.after"} <= fired(folder), what="the orphan was taken")
         ids = [orphan.id, *sagas(stage, f"armed {pool}")]
