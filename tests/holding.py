@@ -13,7 +13,7 @@ from sagaworker.ledger.hold import Following
 from sagaworker.ledger.line import Line
 from sagaworker.ledger.moves import Claimer
 
-TIMEOUT = timedelta(seconds=5)
+TIMEOUT = timedelta(seconds=60)
 
 
 def claimed(engine: Engine, saga_id: str, *, timeout: timedelta = TIMEOUT):
@@ -42,4 +42,17 @@ def expire(engine: Engine, saga_id: str) -> None:
         connection.execute(
             "UPDATE saga_episodes SET lease_until = now() - interval '1 second' WHERE saga_id = %s AND ended_at IS NULL",
             (saga_id,),
+        )
+
+
+def end_quarantine(engine: Engine, saga_id: str) -> None:
+    """Let it be so late that no worker of the saga that was given up can still do anything."""
+    with psycopg.connect(engine.settings.database_url, autocommit=True) as connection:
+        connection.execute(
+            "UPDATE saga_step_results SET quarantine_until = clock_timestamp()"
+            " WHERE saga_id = %s AND quarantine_until > clock_timestamp()",
+            (saga_id,),
+        )
+        connection.execute(
+            "UPDATE saga_runs SET wake_at = clock_timestamp() WHERE id = %s AND waiting_for = 'quarantine'", (saga_id,)
         )

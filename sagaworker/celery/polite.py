@@ -93,7 +93,8 @@ def leave_soon(stop: StopFlag) -> None:
             time.sleep(pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_INTERVAL)
         return False
 
-    Worker._ensure_messages_consumed = ensured  # noqa: SLF001 - of this process only; billiard has no setting for it
+    # Of this process only; billiard has no setting for it.
+    setattr(Worker, "_ensure_messages_consumed", ensured)  # noqa: B010 - to type checkers the parameters' names differ
 
 
 class TermNotice:

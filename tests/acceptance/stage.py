@@ -22,7 +22,7 @@ from tests.waiting import PATIENCE, wait_until
 ACTS = "tests.steps_for_tests.acts:Acts"
 WAITS = "tests.steps_for_tests.acts:Waits"
 FAILS_ONCE = "tests.steps_for_tests.acts:FailsOnce"
-LEASE = 3.0
+LEASE = 30.0  # long enough that none ends by itself, however busy the machine is
 SWEEP = 1.0
 
 
@@ -34,7 +34,7 @@ class Stage:
         self.database_url = database_url
         self.broker_url = broker_url
         self.effects = folder / "effects.jsonl"
-        given = {"lease": LEASE, "sweep_interval": SWEEP, "step_grace": 1.0, **settings}
+        given = {"lease": LEASE, "sweep_interval": SWEEP, "step_grace": 5.0, **settings}
         packages = ("steps", "tests.steps_for_tests")
         self.settings = Settings(database_url=database_url, broker_url=broker_url).replace(
             step_packages=packages, **given
@@ -57,9 +57,9 @@ class Stage:
         pool = () if any(option in ("-P", "-c") for option in options) else ("-c", "2")
         return self.run(WorkerContainer(self.folder, {**self.env, **(env or {})}, *pool, *options, app=app))
 
-    def unready(self, *options: str):
+    def unready(self, *options: str, env: Mapping[str, str] | None = None):
         """Start a worker and do not wait for it."""
-        container = WorkerContainer(self.folder, self.env, *options)
+        container = WorkerContainer(self.folder, {**self.env, **(env or {})}, *options)
         self._processes.append(container)
         return container.start()
 

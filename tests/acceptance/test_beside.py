@@ -40,6 +40,6 @@ def test_steps_beside_the_worker_are_found(stage, tmp_path, monkeypatch, app):
     worker = Beside(stage.folder, ["env", f"--chdir={tmp_path}", *celery], env)
     stage.run(worker)
     stage.send("sagaworker.start_saga", "mails", ["shop.mail"], key=app)
-    run = wait_until(lambda: stage.engine.list(kind="mails", key=app), timeout=20, what="a saga that was started")[0]
+    run = wait_until(lambda: stage.engine.list(kind="mails", key=app), what="a saga that was started")[0]
     assert stage.finished(run.id).context == {"mailed": True}
     worker.teardown()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import time
+from contextlib import contextmanager
 
 import pytest
 import redis
@@ -17,7 +17,7 @@ from sagaworker.embedded import EmbeddedValkey
 from sagaworker.errors import InvalidSetting
 from sagaworker.settings import Settings
 from tests.acceptance.stage import Stage
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 BELLS = [Doorbell(saga_id=f"{number:032d}", kind="bulk", key=str(number), step_count=3) for number in range(5000)]
 
@@ -33,6 +33,22 @@ def own_valkey(server_folder):
 
 def ringer(url):
     return Doorbells.from_settings(Settings(broker_url=url))
+
+
+@contextmanager
+def ends():
+    """Fail, and do not hang, where what is within does not end; how soon it does is its time-out's business."""
+
+    def tell(*_):
+        pytest.fail(f"the ring must give up by itself, and did not within {PATIENCE:g} s")
+
+    before = signal.signal(signal.SIGALRM, tell)
+    signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def length(url, queue="sagas"):
@@ -84,7 +100,7 @@ def test_sagas_do_not_starve_behind_the_tasks_of_another_queue_of_their_worker(b
             producer.publish({"n": number}, routing_key="celery", exchange="celery", declare=queues_of_one)
         with connection.Consumer(queues_of_one, callbacks=[lambda body, _: delivered.append(body)], no_ack=True):
             while len(delivered) < 53:
-                connection.drain_events(timeout=5)
+                connection.drain_events(timeout=PATIENCE)
     places = [place for place, body in enumerate(delivered) if isinstance(body, list)]
     assert len(places) == 3
     assert places[-1] < 20
@@ -100,7 +116,7 @@ def test_what_was_interrupted_passes_no_higher_priority(broker_url):
 def taken(broker_url, name, count):
     """The ids in the order in which a consumer gets them."""
     with Connection(broker_url) as connection, connection.SimpleQueue(direct_queue(name)) as queue:
-        messages = [queue.get(timeout=5) for _ in range(count)]
+        messages = [queue.get(timeout=PATIENCE) for _ in range(count)]
         for message in messages:
             message.ack()
         return [message.decode()[0][0] for message in messages]
@@ -111,10 +127,8 @@ def test_a_broker_that_is_down_is_found_out(own_valkey):
     bells.ring(BELLS[:1])
     own_valkey.stop()
     for some in (BELLS[:1], BELLS[:100]):
-        began = time.monotonic()
-        with pytest.raises(Exception, match=r"refused|closed"):
+        with ends(), pytest.raises(Exception, match=r"refused|closed"):
             bells.ring(some)
-        assert time.monotonic() - began < 10
     own_valkey.start()
 
 
@@ -126,10 +140,8 @@ def test_a_broker_that_does_not_answer_is_not_waited_for(own_valkey):
     os.kill(pid, signal.SIGSTOP)
     try:
         for ringing in (bells, ringer(own_valkey.url)):
-            began = time.monotonic()
-            with pytest.raises(Exception, match=r"[Tt]imeout|delivery is uncertain"):
+            with ends(), pytest.raises(Exception, match=r"[Tt]imeout|delivery is uncertain"):
                 ringing.ring(BELLS[:10])
-            assert time.monotonic() - began < 10
     finally:
         os.kill(pid, signal.SIGCONT)
     bells.ring(BELLS[:1])
@@ -177,10 +189,10 @@ def test_a_worker_looks_for_a_lost_broker_at_once_and_hears_what_is_rung_when_it
 def comes_back(stage, worker, broker):
     main = worker.pid
     broker.kill()
-    wait_until(lambda: "Trying again now" in worker.logs(), timeout=20, what="a wait below a second")
+    wait_until(lambda: "Trying again now" in worker.logs(), what="a wait below a second")
     broker.start()
     run = stage.engine.start("back", ["steps.echo"])
-    assert stage.finished(run.id, timeout=30).status == "completed"
+    assert stage.finished(run.id).status == "completed"
     assert (worker.pid, worker.status) == (main, "running")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.acceptance.nodes import Flower
-from tests.acceptance.stage import ACTS, FAILS_ONCE
+from tests.acceptance.stage import FAILS_ONCE, WAITS
 from tests.waiting import wait_until
 
 
@@ -16,20 +16,23 @@ def flower(stage):
 
 
 def test_a_saga_is_listed_by_its_name_and_place_and_by_what_it_does(stage, flower):
+    gate, undo_gate = stage.folder / "gate", stage.folder / "undo-gate"
     steps = [
-        *[{"step": ACTS, "params": {"undo_seconds": 1}}] * 2,
-        {"step": ACTS, "params": {"seconds": 1.5, "fail": True}},
+        *[{"step": WAITS, "params": {"undo_gate": str(undo_gate)}}] * 2,
+        {"step": WAITS, "params": {"gate": str(gate), "fail": True}},
     ]
     run = stage.engine.start("checkout", steps, key="order-42")
     seen = wait_until(
         lambda: [task for task in flower.named("checkout[order-42] 3/3") if task["state"] == "EXECUTING"],
         what="the third step in Flower",
     )
-    assert seen[0]["name"] == "checkout[order-42] 3/3 Acts"
+    assert seen[0]["name"] == "checkout[order-42] 3/3 Waits"
+    gate.touch()
     wait_until(
         lambda: [task for task in flower.named("checkout[order-42] 2/3") if task["state"] == "COMPENSATING"],
         what="the undo of the second step in Flower",
     )
+    undo_gate.touch()
     stage.finished(run.id)
     done = wait_until(lambda: [one for one in flower.named("checkout[order-42]") if one["state"] == "SUCCESS"])
     assert done[0]["result"] == "'rolled_back'"

@@ -112,7 +112,7 @@ def test_a_saga_outlives_its_hosts_limits_and_the_hosts_own_tasks_do_not(stage):
     other = stage.client.send_task(
         "sagaworker.start_saga", args=["slow", [ACTS]], kwargs={"key": "k"}, queue="control", time_limit=1, rate_limit=1
     )
-    done = stage.finished(run.id, timeout=60)
+    done = stage.finished(run.id)
     assert done.status == "completed", timeline(stage.engine, run.id)
     assert [row.attempts for row in stage.engine.list_step_results(run.id)] == [1, 1]
     assert stage.engine.list(kind="slow", key="k"), other

@@ -12,6 +12,7 @@ from sagaworker.ledger.migrate import migrate
 from sagaworker.ledger.version import head
 from tests.acceptance.nodes import ROOT
 from tests.acceptance.stage import ACTS
+from tests.waiting import PATIENCE
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 
@@ -33,7 +34,7 @@ def refused(*options, env):
     """What a worker says that does not start."""
     done = subprocess.run(
         [sys.executable, "-m", "celery", "-A", "sagaworker.celery_app", "worker", *options],
-        env={**os.environ, **env}, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, **env}, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert done.returncode != 0
     assert "Traceback" not in done.stderr

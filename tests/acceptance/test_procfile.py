@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.nodes import ROOT, ProcessContainer
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def runner(stage, flower_url):
 
 def answers(url):
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
             return answer.status == 200
     except OSError:
         return False
@@ -43,12 +43,12 @@ def answers(url):
 
 def test_a_runner_starts_all_of_it_and_ends_all_of_it(stage, runner, flower_url):
     run = stage.engine.start("proc", ["steps.echo"] * 2)
-    assert stage.finished(run.id, timeout=60).status == "completed"
-    wait_until(lambda: answers(flower_url), timeout=60, what="Flower")
-    wait_until(lambda: "due task sagaworker.sweep_orphans" in runner.logs(), timeout=60, what="a beat that ticks")
+    assert stage.finished(run.id).status == "completed"
+    wait_until(lambda: answers(flower_url), what="Flower")
+    wait_until(lambda: "due task sagaworker.sweep_orphans" in runner.logs(), what="a beat that ticks")
     below = runner.children()
     runner.kill("SIGTERM")
-    runner.wait(60)
+    runner.wait()
     stopped = re.findall(r"(\w+)\.1.* stopped \(rc=(-?\d+)\)", runner.logs())
     assert {name for name, _ in stopped} == {"worker", "control", "beat", "flower"}, runner.logs()[-3000:]
     wait_until(lambda: not any(child.is_running() for child in below), what="nothing of it left")

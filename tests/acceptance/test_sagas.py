@@ -8,7 +8,7 @@ import pytest
 from pytest_celery import CeleryTestSetup
 
 from sagaworker.domain.records import Doorbell
-from tests.acceptance.stage import ACTS
+from tests.acceptance.stage import ACTS, WAITS
 from tests.waiting import wait_until
 
 ECHO = "steps.echo"
@@ -65,20 +65,28 @@ def test_a_start_with_a_key_of_its_own_keeps_it(stage, worker_container):
 def test_ten_thousand_doubles_of_one_doorbell_walk_the_saga_once(stage):
     # In a queue of their own, with a worker that does not log each of them.
     worker = stage.worker("-Q", "doubles", "-c", "2", "-l", "WARNING", app="tests.acceptance.shop")
-    run = stage.engine.start("doubled", [{"step": ACTS, "params": {"seconds": 0.2}}] * 3, queue="doubles")
+    gate = stage.folder / "gate-doubles"
+    run = stage.engine.start("doubled", [{"step": WAITS, "params": {"gate": str(gate)}}] * 3, queue="doubles")
+    stage.holder(run.id)
     bell = Doorbell(saga_id=run.id, kind=run.kind, queue="doubles")
     stage.engine.ring_all([bell] * 10_000)
+    # Half of them come while it runs, and half when it is over.
+    wait_until(lambda: stage.redis.llen("doubles") < 5_000, what="half of the doubles taken")
+    gate.touch()
     assert stage.finished(run.id).status == "completed"
-    wait_until(lambda: stage.redis.llen("doubles") == 0, timeout=120, what="all doubles taken")
+    wait_until(lambda: stage.redis.llen("doubles") == 0, what="all doubles taken")
     assert stage.outcomes(run.id) == ["completed"]
     assert not stage.breaches(run.id)
     worker.teardown()
 
 
 def test_cancel_by_task_undoes_what_was_done(stage, worker_container):
-    run = stage.engine.start("cancelled", [{"step": ACTS, "params": {"after": 0.3}}] * 3)
+    gate = stage.folder / "gate-cancelled"
+    run = stage.engine.start("cancelled", [{"step": WAITS, "params": {"after_gate": str(gate)}}] * 3)
     stage.holder(run.id, within="did")
     stage.send("sagaworker.cancel_saga", run.id, "changed my mind")
+    wait_until(lambda: stage.engine.get(run.id).cancel_reason, what="the cancel on record")
+    gate.touch()
     done = stage.finished(run.id)
     assert (done.status, done.error_class, done.cancel_reason) == ("rolled_back", "cancelled", "changed my mind")
     assert not stage.breaches(run.id)
@@ -153,7 +161,7 @@ def test_a_naughty_step_is_on_record_and_harms_nobody(stage, worker_container, n
     neighbour = stage.engine.start("neighbour", [{"step": ACTS, "params": {"seconds": 0.05}}] * 4)
     run = stage.engine.start("naughty", [ECHO, NAUGHTY + name])
     status, why = RECORDED[name]
-    done = stage.finished(run.id, timeout=30)
+    done = stage.finished(run.id)
     rows = stage.engine.list_step_results(run.id)
     assert done.status == status
     assert why in json.dumps(dict(rows[1].error))
@@ -163,7 +171,7 @@ def test_a_naughty_step_is_on_record_and_harms_nobody(stage, worker_container, n
 
 
 def test_nothing_is_wrong_with_the_ledger_after_all_this(stage, worker_container):
-    wait_until(lambda: not stage.engine.list(status=["pending", "running", "compensating"]), timeout=20)
+    wait_until(lambda: not stage.engine.list(status=["pending", "running", "compensating"]))
     assert stage.engine.audit() == []
 
 

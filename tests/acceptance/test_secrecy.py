@@ -21,7 +21,7 @@ from steps.tenants import PROVISION, password_for
 from tests.acceptance.nodes import Flower
 from tests.tenants.secrecy import assert_nowhere
 from tests.tenants.target import serve
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 SPOILS = "tests.steps_for_tests.tenancy:"
 TENANTS = {
@@ -61,7 +61,8 @@ class Traffic:
         """Everything until now."""
         with redis.Redis.from_url(self._url) as client:
             client.echo(END)
-        self._reader.join()
+        self._reader.join(PATIENCE)
+        assert not self._reader.is_alive(), "the broker must tell of the echo"
         self._connection.disconnect()
         return b"\n".join(self._lines)
 
@@ -89,14 +90,14 @@ def lived(stage, target):
         tenant: stage.engine.start("provision", list(steps), inputs=inputs_of(tenant), key=f"key-of-{tenant}")
         for tenant, (steps, _) in TENANTS.items()
     }
-    runs = {tenant: stage.finished(run.id, timeout=60) for tenant, run in started.items()}
+    runs = {tenant: stage.finished(run.id) for tenant, run in started.items()}
     ids, keys = [run.id for run in runs.values()], [run.key for run in runs.values()]
     tasks = wait_until(lambda: over(flower, keys), what="the task of each saga over in Flower")
     pages = {f"Flower's {path}": place for path, place in shown(flower, tasks, ids, keys).items()}
     worker.kill("SIGTERM")
-    assert worker.wait(20) == 0
+    assert worker.wait() == 0
     flower.kill("SIGTERM")
-    flower.wait(20)
+    flower.wait()
     places = {
         **pages,
         **{f"table {name}": place for name, place in dumped(stage.database_url, ids).items()},

@@ -12,7 +12,7 @@ import pytest
 from tests.acceptance.stage import ACTS, FAILS_ONCE, WAITS
 from tests.showing import timeline
 from tests.steps_for_tests import journal
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def test_a_terminated_task_is_yielded_and_its_child_ends(stage, succession):
     pids = {saga_id: journal.read(stage.effects)[saga_id][-1]["pid"] for saga_id in phases.ids}
     tasks = [task_of(stage, saga_id) for saga_id in phases.ids]
     # The answer comes after the last signal was sent.
-    assert stage.client.control.revoke(tasks, terminate=True, reply=True, timeout=30, limit=1)
+    assert stage.client.control.revoke(tasks, terminate=True, reply=True, timeout=PATIENCE, limit=1)
     phases.open_once_heard(stage)
     for run in stage.finished(*phases.ids):
         assert run.recoveries == 0

@@ -8,7 +8,7 @@ from celery import Celery
 from sagaworker.engine import Engine
 from tests.acceptance.stage import ACTS
 from tests.holding import claimed, expire
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 HALTS = "tests.steps_for_tests.acts:HaltsInDoubt"
 WHY = {"reason": "asked the bank", "who": "ann"}
@@ -19,7 +19,7 @@ def call(stage):
     """Send a task by its name and wait for its answer."""
     stage.worker(app="tests.acceptance.shop", env={"SHOP_RESULT_BACKEND": stage.broker_url})
     client = Celery("reader", broker=stage.broker_url, backend=stage.broker_url, set_as_current=False)
-    yield lambda name, *args, **kwargs: client.send_task(f"sagaworker.{name}", args, kwargs).get(timeout=20)
+    yield lambda name, *args, **kwargs: client.send_task(f"sagaworker.{name}", args, kwargs).get(timeout=PATIENCE)
     client.close()
 
 
@@ -84,7 +84,7 @@ def test_a_move_without_a_name_or_a_reason_is_refused(stage, call):
 
 
 def test_what_is_read_is_what_the_engine_reads(stage, call):
-    run = stage.engine.start("read", ["steps.echo"] * 2, key="r1", wait=20)
+    run = stage.engine.start("read", ["steps.echo"] * 2, key="r1", wait=PATIENCE)
     assert call("get_saga", run.id)["context"] == stage.engine.get(run.id).context
     assert [one["id"] for one in call("list_sagas", kind="read", status="completed")] == [run.id]
     rows = call("list_step_results", run.id)

@@ -12,7 +12,7 @@ import uuid
 import pytest
 
 from sagaworker.celery.witness import Witness
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_a_child_that_died_and_was_reaped_before_anybody_looked_is_buried(childr
     buried = []
     witness = watching(lambda owner: buried.append(owner) or 0)
     pid, owner = born(witness, children)
-    assert select.select([witness._reports], [], [], 10)[0]
+    assert select.select([witness._reports], [], [], PATIENCE)[0]
     killed(pid, children)
     os.waitpid(pid, 0)
     witness.watch()
@@ -94,14 +94,16 @@ def test_a_burial_that_fails_is_logged_once_and_the_next_one_still_happens(child
     assert caplog.text.count("no database") == 2
 
 
-def test_nothing_is_forked_while_a_burial_runs(children):
+def test_nothing_is_forked_while_a_burial_runs(children, monkeypatch):
     inside, leave = threading.Event(), threading.Event()
-    during = []
+    order = []
+    # What is registered last is asked first before a fork, so this is asked after the witness was.
+    os.register_at_fork(before=lambda: order.append("fork") if inside.is_set() else None)
 
     def bury(_owner):
         inside.set()
-        leave.wait(10)
-        during.append(len(children))
+        leave.wait(PATIENCE)
+        order.append("burial")
         return 1
 
     witness = watching(bury)
@@ -110,10 +112,11 @@ def test_nothing_is_forked_while_a_burial_runs(children):
     wait_until(lambda: witness._watched)
     killed(pid, children)
     os.waitpid(pid, 0)
-    assert inside.wait(5)
-    threading.Timer(0.3, leave.set).start()
-    born(witness, children, reports=False)  # waits for the burial
-    assert during == [0]
+    assert inside.wait(PATIENCE)
+    os.register_at_fork(before=leave.set)  # and this before it
+    monkeypatch.setattr("sagaworker.celery.witness.FORK_WAITS", PATIENCE)
+    born(witness, children, reports=False)
+    assert order == ["burial", "fork"]
 
 
 def test_without_pidfds_any_number_of_children_report_to_nobody_and_none_waits(monkeypatch, caplog):

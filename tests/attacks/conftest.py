@@ -15,7 +15,7 @@ def settings(database_url):
         {},
         database_url=database_url,
         step_packages=("steps", "tests.attacks", "tests.runner"),
-        lease=4.0,
+        lease=30.0,
         sweep_interval=0.2,
         step_grace=0.2,
     )

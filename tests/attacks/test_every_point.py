@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
+from types import SimpleNamespace
 
 import psycopg
 import pytest
@@ -13,7 +15,7 @@ from sagaworker import RetryPolicy
 from sagaworker.engine import Engine
 from sagaworker.failpoints import POINTS, Failpoints
 from sagaworker.ledger import connection as ledger_connection
-from sagaworker.runner import HostPlace
+from sagaworker.runner import HostPlace, holder
 from sagaworker.settings import Settings
 from tests.attacks import odd_steps
 from tests.holding import expire
@@ -43,7 +45,7 @@ def engine(database_url, monkeypatch):
     monkeypatch.setattr(odd_steps.Calls, "RETRY", RetryPolicy(max_attempts=2, base=0), raising=False)
     monkeypatch.setattr(odd_steps.Calls, "TOMBSTONE", True, raising=False)
     monkeypatch.setitem(ledger_connection._SESSION, "lock_timeout", "100ms")
-    settings = Settings.from_env({}, database_url=database_url, step_packages=("steps", "tests.attacks"), lease=20)
+    settings = Settings.from_env({}, database_url=database_url, step_packages=("steps", "tests.attacks"), lease=600)
     odd_steps.EFFECTS.clear()
     with Engine(settings) as engine:
         yield engine
@@ -78,7 +80,7 @@ def sql(engine, statement, *parameters):
 
 def finish(engine, run, walk):
     _, status, rows = WALKS[walk]
-    wait_until(lambda: engine.run(run.id).status.is_terminal, timeout=10)
+    wait_until(lambda: engine.run(run.id).status.is_terminal)
     shown = timeline(engine, run.id)
     assert engine.get(run.id).status == status, shown
     found = engine.list_step_results(run.id)
@@ -176,11 +178,18 @@ def test_ctrl_c_at_every_point_loses_nothing_and_doubts_nothing_but_the_step_it_
 def test_ctrl_c_in_the_wait_for_a_retry_yields_at_once(engine, monkeypatch):
     monkeypatch.setattr(odd_steps.Calls, "RETRY", RetryPolicy(max_attempts=2, base=4.9, jitter=False), raising=False)
     run = engine.start("t", [S + "Calls"] * 2)
-    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        engine.run(run.id)
-    timer.join()
+    waits = []
+
+    def sleep(seconds):
+        """The wait for the retry, a tenth of a second at a time."""
+        waits.append(seconds)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(holder, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
+        with pytest.raises(KeyboardInterrupt):
+            engine.run(run.id)
+    assert len(waits) == 1
     assert engine.timeline(run.id).episodes[0].outcome == "yielded"
     assert engine.run(run.id).status == "completed"
     assert engine.list_step_results(run.id)[1].attempts == 2

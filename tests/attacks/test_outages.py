@@ -4,6 +4,8 @@ the saga is taken over and ends."""
 from __future__ import annotations
 
 import threading
+import time
+from types import SimpleNamespace
 
 import psycopg
 import pytest
@@ -17,13 +19,13 @@ from sagaworker.ledger import connection as ledger_connection
 from sagaworker.ledger import lease
 from sagaworker.ledger.migrate import migrate
 from sagaworker.ledger.outage import OUTAGE
-from sagaworker.runner import HostPlace, ThreadPlace
+from sagaworker.runner import HostPlace, ThreadPlace, holder
 from sagaworker.settings import Settings
 from tests.attacks import odd_steps
-from tests.holding import claimed
+from tests.holding import claimed, expire
 from tests.servers import DatabaseServer
 from tests.showing import timeline
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 S = "tests.attacks.odd_steps:"
 
@@ -54,7 +56,7 @@ def engine(server_url, monkeypatch):
         {},
         database_url=server_url,
         step_packages=("steps", "tests.attacks"),
-        lease=4.0,
+        lease=60.0,
         sweep_interval=0.2,
         step_grace=0.2,
     )
@@ -111,12 +113,14 @@ def test_a_server_that_goes_while_a_retry_waits_costs_nothing(engine, postgres, 
     back = []
     monkeypatch.setattr(odd_steps.Calls, "RETRY", RetryPolicy(max_attempts=2, base=0.5, jitter=False), raising=False)
 
-    def hook(state):
-        if state.attempt == 1:
-            threading.Timer(0.2, lambda: back.append(down(postgres, 0.6))).start()
-            raise ConnectionError
+    def sleep(seconds):
+        """The wait for the retry, as the walker comes to it."""
+        if not back:
+            back.append(down(postgres, 0.6))
+        time.sleep(seconds)  # noqa: TID251 - it is the walker's own
 
-    hooked(monkeypatch, hook)
+    monkeypatch.setattr(holder, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
+    hooked(monkeypatch, lambda state: (_ for _ in ()).throw(ConnectionError()) if state.attempt == 1 else None)
     run = engine.start("t", [S + "Calls"])
     end = engine.run_episode(run.id, place=HostPlace())
     back[0].join()
@@ -137,13 +141,19 @@ def test_a_server_that_goes_during_an_undo_costs_nothing(engine, postgres, monke
 
 
 def test_a_server_that_is_away_for_two_leases_fences_the_walker_and_the_saga_ends(engine, postgres, monkeypatch):
-    back = []
-    monkeypatch.setattr(Heartbeat, "add", lambda *_: None)
-    hooked(monkeypatch, lambda state: back.append(down(postgres, 2.0)) if not back else None)
-    with Engine(engine.settings.replace(lease=1.0)) as short:
-        run = short.start("t", [S + "Calls"] * 2)
-        assert short.run_episode(run.id, place=HostPlace()).outcome == "fenced"
+    back, leases = [], []
+    monkeypatch.setattr(Heartbeat, "add", lambda _self, hold: leases.append(hold.lease))
+
+    def away(_state):
+        if not back:
+            back.append(down(postgres, 0.5))
+            leases[0].sent_at -= 2 * leases[0].duration.total_seconds()  # as if it had been that long
+
+    hooked(monkeypatch, away)
+    run = engine.start("t", [S + "Calls"] * 2)
+    assert engine.run_episode(run.id, place=HostPlace()).outcome == "fenced"
     back[0].join()
+    expire(engine, run.id)
     assert engine.sweep().restarted == 1
     assert engine.run(run.id).status == "completed", timeline(engine, run.id)
     assert engine.list_step_results(run.id)[0].in_doubt == 1
@@ -190,7 +200,7 @@ def test_who_waits_for_a_saga_goes_on_through_an_outage(engine, postgres):
     back = threading.Timer(1.0, postgres.start)
     back.start()
     try:
-        assert engine.wait(run.id, timeout=60).status == "completed"
+        assert engine.wait(run.id, timeout=PATIENCE).status == "completed"
     finally:
         back.join()
 
@@ -270,9 +280,10 @@ def test_a_heartbeat_that_meets_a_locked_row_or_a_dead_thread_start_goes_on(engi
             heartbeat.add(hold)
         with psycopg.connect(short.settings.database_url) as locker:
             locker.execute("SELECT FROM saga_episodes WHERE saga_id = %s FOR UPDATE", (run.id,))
-            begun = lease.now()
-            wait_until(lambda: lease.now() - begun > 0.5, timeout=2)
-        wait_until(lambda: all(hold.lease.sent_at > begun + 0.5 for hold in holds), timeout=3)
+            locked = lease.now()
+            wait_until(lambda: holds[1].lease.sent_at > locked, what="a heartbeat that met the locked row")
+        freed = lease.now()
+        wait_until(lambda: all(hold.lease.sent_at > freed for hold in holds), what="a heartbeat of both")
         assert not any(hold.lease.is_fenced for hold in holds)
         heartbeat.close()
         for hold in holds:

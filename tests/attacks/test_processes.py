@@ -15,7 +15,7 @@ from sagaworker.engine import Engine
 from sagaworker.runner import HostPlace
 from tests.attacks import odd_steps
 from tests.showing import timeline
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 S = "tests.attacks.odd_steps:"
 
@@ -55,7 +55,7 @@ def test_a_child_forked_after_use_walks_without_being_told_and_harms_its_parent_
 def test_two_engines_and_many_bells_of_one_process_walk_each_saga_once(engine, settings):
     with Engine(settings) as other:
         runs = [engine.start("t", [S + "Works"] * 3) for _ in range(10)]
-        barrier = threading.Barrier(8)
+        barrier = threading.Barrier(8, timeout=PATIENCE)
         failures = []
 
         def body(number):
@@ -66,11 +66,12 @@ def test_two_engines_and_many_bells_of_one_process_walk_each_saga_once(engine, s
                 except BaseException as exc:
                     failures.append(exc)
 
-        threads = [threading.Thread(target=body, args=(number,)) for number in range(8)]
+        threads = [threading.Thread(target=body, args=(number,), daemon=True) for number in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
         assert failures == []
         for run in runs:
             assert engine.get(run.id).status == "completed", timeline(engine, run.id)
@@ -88,7 +89,7 @@ def test_a_time_out_that_meets_the_very_end_of_a_step_leaves_one_outcome(engine,
 
     monkeypatch.setattr(odd_steps.Calls, "hook", staticmethod(hook))
     monkeypatch.setattr(odd_steps.Calls, "TIMEOUT", 0.003, raising=False)
-    monkeypatch.setattr(odd_steps.Calls, "RETRY", RetryPolicy(max_attempts=50, base=0), raising=False)
+    monkeypatch.setattr(odd_steps.Calls, "RETRY", RetryPolicy(max_attempts=10_000, base=0), raising=False)
     run = engine.start("t", [S + "Calls"] * 150)
     end = engine.run_episode(run.id, place=HostPlace())
     assert end.outcome == "completed", timeline(engine, run.id)
@@ -100,15 +101,17 @@ def test_a_time_out_that_meets_the_very_end_of_a_step_leaves_one_outcome(engine,
 def test_a_hung_step_in_a_thread_with_a_living_heartbeat_becomes_an_orphan(engine, settings, monkeypatch):
     release = threading.Event()
     monkeypatch.setattr(
-        odd_steps.Calls, "hook", staticmethod(lambda state: release.wait(20) if state.attempt == 1 else None)
+        odd_steps.Calls, "hook", staticmethod(lambda state: release.wait(PATIENCE) if state.attempt == 1 else None)
     )
     monkeypatch.setattr(odd_steps.Calls, "TIMEOUT", 0.1, raising=False)
     with Engine(settings.replace(lease=0.5)) as hanging:
         run = hanging.start("t", [S + "Calls"])
-        thread = threading.Thread(target=hanging.run, args=(run.id,))
+        thread = threading.Thread(target=hanging.run, args=(run.id,), daemon=True)
         thread.start()
-        wait_until(lambda: engine.sweep().restarted, timeout=10)
+        wait_until(lambda: engine.sweep().restarted)
         release.set()
-        thread.join()
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+    monkeypatch.setattr(odd_steps.Calls, "TIMEOUT", 60)
     assert engine.run(run.id).status == "completed", timeline(engine, run.id)
     assert [str(e.outcome) for e in engine.timeline(run.id).episodes] == ["orphaned", "completed"]

@@ -20,9 +20,9 @@ from sagaworker.engine import Engine
 from sagaworker.ledger.outage import OUTAGE
 from sagaworker.runner import ThreadPlace
 from sagaworker.settings import Settings
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
-SAGAS, THREADS, SECONDS, SEED = 50, 16, 5.0, 20261121
+SAGAS, THREADS, ENDED, SEED = 50, 16, 100, 20261121
 POLICIES = ("restart", "compensate", "hold")
 JOURNAL: list[tuple[str, str, int, int]] = []
 
@@ -96,7 +96,7 @@ def ring(engine, saga_id, dice, sagas):
         sagas.replace(saga_id)
 
 
-def storm(engines, sagas, number, until):
+def storm(engines, sagas, number):
     dice = random.Random(SEED + number)
     url = engines[0].settings.database_url
     with psycopg.connect(url, autocommit=True) as own:
@@ -142,7 +142,7 @@ def storm(engines, sagas, number, until):
         }
         names = list(acts)
         weights = [acts[name][0] for name in names]
-        while time.monotonic() < until:
+        while len(sagas.all) < SAGAS + ENDED:
             name = dice.choices(names, weights)[0]
             with contextlib.suppress(*OUTAGE):
                 acts[name][1](dice.choice(engines), sagas.pick(dice))
@@ -159,7 +159,7 @@ def end_all(engine, ids):
             engine.run_episode(saga_id, place=ThreadPlace())
         return not left
 
-    wait_until(are_over, timeout=30)
+    wait_until(are_over)
 
 
 def test_after_a_storm_the_ledger_is_sound_and_agrees_with_the_effects(engines):
@@ -170,16 +170,16 @@ def test_after_a_storm_the_ledger_is_sound_and_agrees_with_the_effects(engines):
 
     def body(number):
         try:
-            storm(engines, sagas, number, until)
+            storm(engines, sagas, number)
         except BaseException as exc:
             failures.append(exc)
 
-    until = time.monotonic() + SECONDS
-    threads = [threading.Thread(target=body, args=(number,)) for number in range(THREADS)]
+    threads = [threading.Thread(target=body, args=(number,), daemon=True) for number in range(THREADS)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(2 * PATIENCE)
+        assert not thread.is_alive(), f"{ENDED} sagas must end in the storm, got {len(sagas.all) - SAGAS}"
     if failures:
         raise failures[0]
     end_all(one, sagas.all)

@@ -121,7 +121,7 @@ def test_up_that_was_killed_leaves_no_process_and_a_note_nobody_believes(
     note = Path(up.addresses()["note"])
     family = up.family()
     up.end(signal.SIGKILL)
-    wait_until(lambda: none_lives(family), timeout=30, what="all of them gone")
+    wait_until(lambda: none_lives(family), what="all of them gone")
     assert note.exists()
     assert running.find(home) is None
     assert "no `sagaworker up` runs in this folder" in call(env, "list").stderr

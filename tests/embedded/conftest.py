@@ -148,4 +148,4 @@ def _lives(pid: int) -> bool:
 
 
 def wait_gone(*pids: int) -> None:
-    wait_until(gone(*pids), timeout=10, what=f"processes {pids} gone")
+    wait_until(gone(*pids), what=f"processes {pids} gone")

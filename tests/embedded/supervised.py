@@ -20,7 +20,7 @@ while True: signal.pause()
 
 def main() -> None:
     argv = [sys.executable, "-I", "-S", "-c", CHILD]
-    children = [Process(name=name, argv=argv, grace=timedelta(seconds=5)) for name in ("first", "second")]
+    children = [Process(name=name, argv=argv, grace=timedelta(seconds=60)) for name in ("first", "second")]
 
     def show(name: str, line: str) -> None:
         sys.stdout.write(f"{name} {line}\n")  # At one go: two threads show lines.

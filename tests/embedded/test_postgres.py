@@ -17,7 +17,7 @@ import pytest
 
 from sagaworker.embedded import EmbeddedPostgres, EmbeddedValkey, FolderInUse, ServerFailed
 from tests.embedded.conftest import Owner, wait_gone
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 
 def remember(url: str, word: str) -> None:
@@ -119,7 +119,7 @@ def test_a_server_that_outlived_its_owner_is_stopped_first(pg: Path) -> None:
     orphan = subprocess.Popen(argv, cwd=cwd, stderr=subprocess.DEVNULL, start_new_session=True, **user)
     wait_until(lambda: "ready" in _pid_file(cwd))
     with EmbeddedPostgres(pg) as server:
-        assert orphan.wait(1) == 0
+        assert orphan.wait(PATIENCE) == 0
         assert "written by the orphan's owner" in remembered(server.url)
 
 

@@ -14,7 +14,7 @@ import redis
 from sagaworker.embedded import EmbeddedValkey, FolderInUse
 from tests.embedded.conftest import wait_gone
 from tests.embedded.test_postgres import as_user_of
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 
 def client(url: str) -> redis.Redis:
@@ -75,7 +75,7 @@ def test_a_server_that_outlived_its_owner_is_stopped_first(folder: Path) -> None
         wait_until(lambda: _answers(broker))
         broker.set("kept", "yes")
     with EmbeddedValkey(folder / "vk") as server:
-        assert orphan.wait(1) == 0
+        assert orphan.wait(PATIENCE) == 0
         assert server.url.endswith(f":{port}/0")
         with client(server.url) as broker:
             assert broker.get("kept") == "yes"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+from operator import itemgetter
 
 import psutil
 import pytest
@@ -21,12 +22,13 @@ from tests.waiting import wait_until
 
 @pytest.fixture(scope="module")
 def stage_settings():
-    return {"lease": 2.0, "sweep_interval": 0.5, "step_grace": 0.5}
+    return {"sweep_interval": 0.5, "step_grace": 0.5}
 
 
-def steps(random_):
-    """A list of three to seven steps; every third fails at its end and is undone."""
-    params = {"seconds": random_.uniform(0, 0.05), "after": random_.uniform(0, 0.05), "undo_seconds": 0.03}
+def steps(random_, gate):
+    """A list of three to seven steps; every third fails at its end and is undone. They hurry once the gate is there."""
+    before, after = random_.uniform(0, 1), random_.uniform(0, 1)
+    params = {"seconds": before, "after": after, "gate": str(gate), "undo_seconds": 0.03}
     acts = [{"step": ACTS, "params": params}] * random_.randint(3, 6)
     return [*acts, {"step": ACTS, "params": {"fail": True}}] if random_.random() < 0.33 else acts
 
@@ -34,7 +36,8 @@ def steps(random_):
 def in_user_code(stage, workers):
     """Children of these workers that are inside a step or an undo right now, by what they noted last."""
     children = {child.pid for worker in workers for child in worker.children()}
-    latest = {line["pid"]: line for lines in journal.read(stage.effects).values() for line in lines}
+    noted = sorted((line for lines in journal.read(stage.effects).values() for line in lines), key=itemgetter("at"))
+    latest = {line["pid"]: line for line in noted}
     return sorted(
         pid for pid, line in latest.items() if pid in children and line["what"] in ("entered", "undoing", "did")
     )
@@ -44,20 +47,22 @@ def under_fire(stage, *, count, kills, seed):
     random_ = random.Random(seed)
     beat = stage.beat()
     workers = [stage.worker() for _ in range(2)]
+    gate = stage.folder / f"gate-{count}"
     runs = stage.engine.start_many(
-        [{"kind": "fire", "steps": steps(random_), "max_recoveries": 1000} for _ in range(count)]
+        [{"kind": "fire", "steps": steps(random_, gate), "max_recoveries": 1000} for _ in range(count)]
     )
     killed = 0
     while killed < kills:
-        victims = wait_until(lambda: in_user_code(stage, workers), timeout=20, every=0.01, what="somebody to kill")
+        victims = wait_until(lambda: in_user_code(stage, workers), every=0.01, what="somebody to kill")
         try:
             os.kill(random_.choice(victims), signal.SIGKILL)
         except (ProcessLookupError, psutil.NoSuchProcess):
             continue
         killed += 1
-        wait_until(lambda: sum(len(worker.children()) for worker in workers) >= 3, timeout=20, what="children again")
+        wait_until(lambda: sum(len(worker.children()) for worker in workers) >= 3, what="children again")
+    gate.touch()  # until here there was somebody to kill
     ids = [run.id for run in runs]
-    for run in stage.finished(*ids, timeout=60):
+    for run in stage.finished(*ids):
         assert run.status in ("completed", "rolled_back"), f"seed {seed}\n{timeline(stage.engine, run.id)}"
     assert not stage.breaches(*ids), f"seed {seed}"
     assert stage.engine.audit() == [], f"seed {seed}"

@@ -12,9 +12,9 @@ import threading
 import pytest
 
 from sagaworker.failpoints import POINTS
-from tests.acceptance.stage import ACTS
+from tests.acceptance.stage import ACTS, WAITS
 from tests.showing import timeline
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 ENDS = {"completed", "rolled_back"}
 SAGAS = 8
@@ -29,12 +29,10 @@ class Supervisor:
     """Starts a worker again whenever it ended, as systemd would."""
 
     def __init__(self, stage, *options, env):
-        self._stage = stage
-        self._arguments = (options, env)
         self._stopped = threading.Event()
         self.deaths = 0
-        self.worker = stage.worker(*options, env=env)
-        self._thread = threading.Thread(target=self._watch)
+        self.worker = stage.unready(*options, env=env)  # it may be killed as soon as it is ready
+        self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
     def _watch(self):
@@ -45,7 +43,8 @@ class Supervisor:
 
     def stop(self):
         self._stopped.set()
-        self._thread.join()
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), "the supervisor must end when it is told to"
         self.worker.teardown()
 
 
@@ -73,7 +72,7 @@ def start_by_message(stage, kind, steps, **options):
             stage.send("sagaworker.start_saga", kind, steps, task_id=task_id, **options)
         return found
 
-    return wait_until(is_there, timeout=60, every=1.0, what=f"{kind} started")[0].id
+    return wait_until(is_there, every=1.0, what=f"{kind} started")[0].id
 
 
 def sagas(stage, kind):
@@ -92,22 +91,23 @@ def test_every_point_may_kill_the_process_and_no_saga_is_lost(stage, tmp_path, p
     made = ("start", "claim", "begin", "execute", "advance", "fail", "compensate", "compensated", "take_over")
     points = [point for point in POINTS if point.partition(".")[0] in made]
     folder = tmp_path / "fired"
-    orphan = stage.engine.start("orphan", [{"step": ACTS, "params": {"seconds": 0.5}}] * 2, max_recoveries=50)
+    gate = tmp_path / "gate"
+    orphan = stage.engine.start("orphan", [{"step": WAITS, "params": {"gate": str(gate)}}] * 2, max_recoveries=50)
     lost = stage.worker()
     stage.holder(orphan.id)
-    lost.kill(signal.SIGKILL)  # so that a sweep has somebody to take over
+    lost.teardown()  # all of its processes at once, so that a sweep has somebody to take over
+    gate.touch()
     env = armed(folder, points)
-    # Two, so that one works while the other starts again.
-    supervisors = [Supervisor(stage, "-P", pool, "-c", "2", env=env) for _ in range(2 if pool == "threads" else 1)]
-    # By the sweep first: later a takeover may be the witness's, and its point would end main.
-    wait_until(
-        lambda: {"take_over.before", "take_over.after"} <= fired(folder), timeout=60, what="the orphan was taken"
-    )
+    supervisors = []
     try:
+        # Two, so that one works while the other starts again.
+        supervisors.extend(Supervisor(stage, "-P", pool, "-c", "2", env=env) for _ in range(1 + (pool == "threads")))
+        # By the sweep first: later a takeover may be the witness's, and its point would end main.
+        wait_until(lambda: {"take_over.before", "take_over.after"} <= fired(folder), what="the orphan was taken")
         ids = [orphan.id, *sagas(stage, f"armed {pool}")]
-        for run in stage.finished(*ids, timeout=90):
+        for run in stage.finished(*ids):
             assert run.status in ENDS, timeline(stage.engine, run.id)
-        wait_until(lambda: fired(folder) == set(points), timeout=30, what=f"all of {points} fired, but {fired(folder)}")
+        wait_until(lambda: fired(folder) == set(points), what=f"all of {points} fired, but {fired(folder)}")
     finally:
         for supervisor in supervisors:
             supervisor.stop()
@@ -121,11 +121,14 @@ def test_every_point_may_kill_the_process_and_no_saga_is_lost(stage, tmp_path, p
 @pytest.mark.parametrize("point", ["yield.before", "yield.after"])
 def test_a_kill_in_the_middle_of_a_polite_stop_loses_nothing(stage, tmp_path, point):
     worker = stage.worker(env=armed(tmp_path / "fired", [point]))
-    run = stage.engine.start("stopped", [{"step": ACTS, "params": {"seconds": 0.2}}] * 4, max_recoveries=5)
+    gate = tmp_path / "gate"
+    steps = [{"step": ACTS, "params": {"seconds": 0.3, "gate": str(gate)}}] * 200  # far more than pass before the stop
+    run = stage.engine.start("stopped", steps, max_recoveries=50)
     stage.holder(run.id)
     worker.kill(signal.SIGTERM)
     wait_until(lambda: fired(tmp_path / "fired"), what=f"{point} fired")
     worker.teardown()
+    gate.touch()
     beat, other = stage.beat(), stage.worker()
     assert stage.finished(run.id).status == "completed"
     assert not stage.breaches(run.id)

@@ -13,7 +13,7 @@ VARIABLE = "TEST_PAYMENTS_URL"
 
 def _asked(path, body=None):
     data = None if body is None else json.dumps(body).encode()
-    with urlopen(Request(os.environ[VARIABLE] + path, data=data), timeout=10) as answer:
+    with urlopen(Request(os.environ[VARIABLE] + path, data=data), timeout=60) as answer:
         return json.load(answer)
 
 

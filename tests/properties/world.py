@@ -12,7 +12,7 @@ from sagaworker import StepFailed
 from sagaworker.engine import Engine
 from sagaworker.runner.place import Ended
 
-PATIENCE = 20.0  # seconds for one move of a worker: the stuck bound
+PATIENCE = 60.0  # seconds for one move of a worker: the stuck bound
 
 
 class Died(BaseException):

@@ -15,8 +15,12 @@ from sagaworker.heartbeat import Heartbeat
 from sagaworker.runner import ThreadPlace
 from tests.holding import TIMEOUT, advance, claimed, expire
 from tests.showing import timeline
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
+WAITING = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = 'sagaworker' AND wait_event_type = 'Lock'
+"""
 ERROR = {"kind": "X", "message": "x"}
 
 
@@ -29,7 +33,7 @@ def pair(settings):
 
 def racing(count, act):
     """Run `act(n)` in so many threads that all start at once; what each returned or raised."""
-    barrier = threading.Barrier(count)
+    barrier = threading.Barrier(count, timeout=PATIENCE)
     answers = [None] * count
 
     def run(n):
@@ -39,11 +43,12 @@ def racing(count, act):
         except Exception as exc:
             answers[n] = exc
 
-    threads = [threading.Thread(target=run, args=(n,)) for n in range(count)]
+    threads = [threading.Thread(target=run, args=(n,), daemon=True) for n in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(PATIENCE)
+        assert not thread.is_alive(), "each of them must come to an end"
     return answers
 
 
@@ -60,21 +65,25 @@ def test_of_sixteen_claimers_one_wins(pair):
 
 
 def test_a_claim_that_is_answered_after_its_lease_begins_nothing_and_lets_go_at_once(pair, settings):
-    with Engine(settings.replace(lease=0.5)) as late, psycopg.connect(settings.database_url) as stranger:
+    lease = 0.5
+    with Engine(settings.replace(lease=lease)) as late, psycopg.connect(settings.database_url) as stranger:
         run = late.start("t", ["tests.runner.steps:Works"])
         stranger.execute("SELECT FROM saga_runs WHERE id = %s FOR UPDATE", (run.id,))
         ends = []
-        walker = threading.Thread(target=lambda: ends.append(late.run_episode(run.id, place=ThreadPlace())))
-        began = time.monotonic()
+        walker = threading.Thread(
+            target=lambda: ends.append(late.run_episode(run.id, place=ThreadPlace())), daemon=True
+        )
         walker.start()
-        wait_until(lambda: time.monotonic() > began + 0.7)
+        wait_until(lambda: stranger.execute(WAITING).fetchone() == (1,), what="the claim waits for the row")
+        sent_before = time.monotonic()
+        wait_until(lambda: time.monotonic() > sent_before + lease)
         stranger.rollback()
-        walker.join()
+        walker.join(PATIENCE)
         assert ends[0].outcome == "yielded", timeline(late, run.id)
         assert [episode.outcome for episode in late.timeline(run.id).episodes] == ["yielded"], timeline(late, run.id)
         row = late.list_step_results(run.id)[0]
         assert (row.status, row.attempts, row.in_doubt) == ("pending", 0, 0), timeline(late, run.id)
-        assert late.run(run.id).status is RunStatus.COMPLETED
+        assert pair[0].run(run.id).status is RunStatus.COMPLETED
 
 
 LATE_MOVES = {
@@ -192,22 +201,28 @@ def lease_end(engine, hold):
     return engine.timeline(hold.saga_id).episodes[-1].lease_until
 
 
-def test_a_lease_is_extended_until_the_deadline_and_grace_of_its_attempt_have_passed_and_then_no_more(pair):
-    one, _ = pair
-    run = one.start("t", ["steps.echo"])
-    hold = claimed(one, run.id, timeout=timedelta(seconds=0.05))
-    beats = []
+def test_a_lease_is_extended_until_the_deadline_and_grace_of_its_attempt_have_passed_and_then_no_more(settings):
+    grace = timedelta(minutes=10)
+    with Engine(settings.replace(step_grace=grace)) as engine:
+        run = engine.start("t", ["steps.echo"])
+        hold = claimed(engine, run.id)
 
-    def beat():
-        with one.database.checkout() as connection:
-            beats.append(one.ledger.extend([(hold.saga_id, hold.fence)], connection)[(hold.saga_id, hold.fence)])
-        return beats[-1]
+        def is_extended_when_its_deadline_passed(ago):
+            with engine.database.checkout() as connection:
+                connection.execute(
+                    "UPDATE saga_step_results SET deadline_at = clock_timestamp() - %s WHERE saga_id = %s",
+                    (ago, run.id),
+                )
+                before = lease_end(engine, hold)
+                beat = engine.ledger.extend([(hold.saga_id, hold.fence)], connection)[(hold.saga_id, hold.fence)]
+            assert beat.is_extended == (lease_end(engine, hold) > before)
+            return beat.is_extended
 
-    assert beat().is_extended
-    wait_until(lambda: not beat().is_extended, timeout=5)
-    until = one.timeline(run.id).episodes[0].lease_until
-    assert not beat().is_extended
-    assert one.timeline(run.id).episodes[0].lease_until == until
+        assert is_extended_when_its_deadline_passed(-grace)
+        assert is_extended_when_its_deadline_passed(grace / 2)
+        assert not is_extended_when_its_deadline_passed(grace)
+        hold.yield_()
+        hold.close()
 
 
 def test_short_attempts_between_two_beats_do_not_shorten_the_lease(pair):

@@ -4,10 +4,9 @@ import pytest
 
 from sagaworker import InvalidInput, Probed, UnknownStep
 from sagaworker.domain.status import RunStatus, StepStatus
-from tests.holding import advance, claimed, expire
+from tests.holding import advance, claimed, end_quarantine, expire
 from tests.runner import steps
 from tests.showing import timeline
-from tests.waiting import wait_until
 
 S = "tests.runner.steps:"
 
@@ -81,7 +80,8 @@ def test_that_nothing_is_there_counts_only_when_no_late_effect_can_come(engine):
     run = doubted(engine, "Probes", witnessed=False)
     parked = engine.run(run.id)
     assert (parked.status, parked.waiting_for) == (RunStatus.RUNNING, "quarantine")
-    wait_until(lambda: engine.run(run.id).status is RunStatus.COMPLETED, timeout=20, every=0.2)
+    end_quarantine(engine, run.id)
+    assert engine.run(run.id).status is RunStatus.COMPLETED, timeline(engine, run.id)
     assert len(answers) == 2
     assert row(engine, run).in_doubt == 0
 
@@ -115,7 +115,7 @@ def test_a_probe_that_cannot_tell_leaves_it_to_a_person_who_is_told_why(engine, 
 def test_a_cancel_is_not_kept_waiting_by_a_probe_and_undoes_the_step_in_doubt(engine):
     run = doubted(engine, "Probes")
     engine.cancel(run.id)
-    wait_until(lambda: engine.run(run.id).status is RunStatus.ROLLED_BACK, timeout=10, every=0.1)
+    assert engine.run(run.id).status is RunStatus.ROLLED_BACK, timeline(engine, run.id)
     assert steps.EFFECTS == ["undo 1 unknown last=None", "undo 0 completed last=None"]
 
 

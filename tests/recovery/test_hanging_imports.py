@@ -29,7 +29,7 @@ def settings(database_url, tmp_path, monkeypatch):
     (tmp_path / package / "hangs.py").write_text(HANGS)
     (tmp_path / package / "works.py").write_text(WORKS)
     monkeypatch.syspath_prepend(tmp_path)
-    return Settings.from_env({}, database_url=database_url, step_packages=(package,), step_timeout=1)
+    return Settings.from_env({}, database_url=database_url, step_packages=(package,), step_timeout=3)
 
 
 def in_a_thread(work):
@@ -53,7 +53,7 @@ def test_an_import_that_hangs_is_refused_with_its_reason_and_not_tried_again_at_
     name = f"{settings.step_packages[0]}.hangs"
 
     def ask():
-        with pytest.raises(UnknownStep, match="an import that does not end within 1 s"):
+        with pytest.raises(UnknownStep, match="an import that does not end within 3 s"):
             registry.step(name)
         return True
 

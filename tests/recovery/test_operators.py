@@ -6,12 +6,11 @@ import pytest
 from sagaworker import InvalidInput, MoveRefused, Probed, SagaNotFound, StaleView
 from sagaworker.domain.status import RunStatus, StepStatus
 from sagaworker.domain.walk import Retry
-from tests.holding import TIMEOUT, advance, claimed
+from tests.holding import TIMEOUT, advance, claimed, end_quarantine
 from tests.races.test_fences import racing
 from tests.recovery.test_doubt import doubted, row
 from tests.runner import steps
 from tests.showing import timeline
-from tests.waiting import wait_until
 
 S = "tests.runner.steps:"
 WHY = {"reason": "asked the bank", "who": "ann"}
@@ -81,14 +80,8 @@ def test_that_it_did_not_happen_is_refused_while_a_late_effect_may_come(engine):
     run = parked(engine, witnessed=False)
     with pytest.raises(MoveRefused, match="quarantine"):
         engine.resolve(run.id, happened=False, **WHY)
-
-    def resolved():
-        try:
-            return engine.resolve(run.id, happened=False, **WHY)
-        except MoveRefused:
-            return None
-
-    wait_until(resolved, timeout=20, every=0.2)
+    end_quarantine(engine, run.id)
+    engine.resolve(run.id, happened=False, **WHY)
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,13 @@
 
 import time
 from datetime import timedelta
+from types import SimpleNamespace
 
 import psycopg
 import pytest
 
 from tests.holding import claimed
 from tests.recovery.abandoned import another, execute, orphan
-from tests.waiting import wait_until
 
 
 def slept(engine, seconds):
@@ -98,21 +98,21 @@ def test_a_holder_that_lived_through_the_outage_keeps_its_saga(engine):
 
 
 def test_a_sweeper_that_could_not_reach_the_database_holds_back_for_as_long_and_the_others_do_not(
-    empty_database_url, database_server
+    empty_database_url, database_server, monkeypatch
 ):
     from sagaworker import Engine
     from sagaworker.ledger.migrate import migrate
     from sagaworker.settings import Settings
 
     migrate(empty_database_url)
-    settings = Settings.from_env({}, database_url=empty_database_url, lease=1.0, sweep_interval=0.2)
+    settings = Settings.from_env({}, database_url=empty_database_url, lease=600, sweep_interval=200)
     name = empty_database_url.rpartition("/")[2].partition("?")[0]
     with Engine(settings) as engine, psycopg.connect(database_server.url_of("postgres"), autocommit=True) as admin:
         orphan(engine)
         engine.sweep_if_overdue()
         orphan(engine)
-        reached_at = time.monotonic()
-        wait_until(lambda: time.monotonic() > reached_at + 0.5)
+        away = 300  # seconds by the clock of this process
+        pass_in(monkeypatch, away)
         admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
         admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
         with pytest.raises(Exception, match="not currently accepting connections"):
@@ -122,7 +122,15 @@ def test_a_sweeper_that_could_not_reach_the_database_holds_back_for_as_long_and_
         with Engine(settings) as other:  # it never failed, and the gap was short: the others are free to go on
             assert other.sweep().held_back == 0
         orphan(engine)
-        wait_until(lambda: engine.sweep().restarted == 1, timeout=5)
+        pass_in(monkeypatch, away + away - 60)
+        assert engine.sweep().held_back == 1
+        pass_in(monkeypatch, away + away + 60)
+        assert engine.sweep().restarted == 1
+
+
+def pass_in(monkeypatch, seconds):
+    """As if so many seconds had passed since the test began, for what this process itself saw of the database."""
+    monkeypatch.setattr("sagaworker.reach.time", SimpleNamespace(monotonic=lambda: time.monotonic() + seconds))
 
 
 def rewound(engine, seconds):

@@ -139,4 +139,4 @@ def test_the_witness_leaves_a_poisoned_run_to_the_sweep_and_takes_the_others(eng
     execute(engine, "UPDATE saga_runs SET recoveries = 2147483647 WHERE id = %s", runs[0].id)
     assert engine.take_over_dead(engine.owner) == 3
     expire(engine, runs[0].id)
-    wait_until(lambda: engine.sweep().skipped == 1, timeout=5)
+    wait_until(lambda: engine.sweep().skipped == 1)

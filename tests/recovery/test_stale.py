@@ -121,7 +121,7 @@ def test_the_list_is_scoped_like_the_sweep(engine):
 
 def test_sixteen_racers_for_one_orphan_have_one_winner(engine, database_url):
     run = orphan(engine)
-    barrier = threading.Barrier(16)
+    barrier = threading.Barrier(16, timeout=60)
     engines = [Engine(engine.settings) for _ in range(16)]
 
     def race(one):

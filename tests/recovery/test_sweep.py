@@ -9,7 +9,7 @@ import pytest
 from sagaworker.domain import walk
 from sagaworker.domain.status import RunStatus, StepStatus
 from sagaworker.runner import HostPlace
-from tests.holding import TIMEOUT, advance, claimed, expire
+from tests.holding import TIMEOUT, advance, claimed, end_quarantine, expire
 from tests.recovery.abandoned import execute
 from tests.runner import steps
 from tests.showing import timeline
@@ -46,7 +46,8 @@ def test_compensate_undoes_the_doubted_step_too(engine):
     steps.EFFECTS.clear()
     assert engine.sweep().compensated == 1
     assert engine.get(run.id).status is RunStatus.COMPENSATING
-    wait_until(lambda: engine.run(run.id).status is RunStatus.ROLLED_BACK, timeout=20, every=0.2)
+    end_quarantine(engine, run.id)
+    assert engine.run(run.id).status is RunStatus.ROLLED_BACK, timeline(engine, run.id)
     assert steps.EFFECTS == ["undo 1 unknown last=None", "undo 0 completed last=None"]
     assert engine.get(run.id).error_class == "orphaned"
 
@@ -92,7 +93,8 @@ def test_a_step_that_loses_its_worker_too_often_is_undone_itself_included(engine
     hold.close()
     expire(engine, run.id)
     engine.sweep()
-    wait_until(lambda: engine.run(run.id).status is RunStatus.ROLLED_BACK, timeout=20, every=0.2)
+    end_quarantine(engine, run.id)
+    assert engine.run(run.id).status is RunStatus.ROLLED_BACK, timeline(engine, run.id)
     found = engine.get(run.id)
     assert found.error == {"reason": "recoveries_exhausted:Works", "compensate_from_idx": 0}
     assert engine.list_step_results(run.id)[0].status is StepStatus.COMPENSATED
@@ -144,12 +146,14 @@ def test_a_dead_owner_is_taken_over_once_and_others_are_left_alone(engine):
 def test_what_was_committed_and_never_rung_is_rung_later_and_later(engine, rung):
     run = engine.start("t", ["steps.echo"])
     rung.clear()
-    assert engine.ring_due() == 0
-    wait_until(lambda: engine.ring_due() == 1, timeout=5)
-    assert rung == [run.id]
-    first = engine.get(run.id).wake_at
-    wait_until(lambda: engine.ring_due() == 1, timeout=5)
-    assert engine.get(run.id).wake_at > first
+    distances = []
+    for _ in range(3):
+        assert engine.ring_due() == 0
+        rung_at = execute(engine, "UPDATE saga_runs SET wake_at = clock_timestamp() RETURNING wake_at")[0][0]
+        assert engine.ring_due() == 1
+        distances.append(engine.get(run.id).wake_at - rung_at)
+    assert rung == [run.id] * 3
+    assert distances[0] < distances[1] < distances[2]
 
 
 def test_a_parked_retry_is_woken_when_it_is_due_and_claimed_without_a_bell(engine, rung):
@@ -175,7 +179,8 @@ def test_a_cancelled_orphan_is_undone_by_whoever_claims_it_next(engine):
     run = orphan(engine, names=[S + "Works"])
     assert engine.cancel(run.id) == "requested"
     engine.sweep()
-    wait_until(lambda: engine.run(run.id).status is RunStatus.ROLLED_BACK, timeout=20, every=0.2)
+    end_quarantine(engine, run.id)
+    assert engine.run(run.id).status is RunStatus.ROLLED_BACK, timeline(engine, run.id)
     assert engine.get(run.id).error_class == "cancelled"
 
 

@@ -194,14 +194,14 @@ class ChecksCancelled(Works):
 
     def execute(self, state):
         type(self).hook(state)
-        wait_until(state.check_cancelled, timeout=20, every=0.01)
+        wait_until(state.check_cancelled, every=0.01)
 
 
 class Transacts(Works):
     """Notes in a table of its own, in the transaction that records it."""
 
     TRANSACTIONAL = True
-    TIMEOUT = 2
+    TIMEOUT = 60
     hook = None
 
     def execute(self, state):

@@ -39,7 +39,7 @@ def test_each_name_that_is_printed_finds_its_run(engine, runs):
     engine.release(order.label, reason="r", who="w")
     assert engine.cancel(order.label) == "cancelled"
     assert engine.run(hello.label).status == "completed"
-    assert engine.wait(hello.label, timeout=5).id == hello.id
+    assert engine.wait(hello.label, timeout=60).id == hello.id
     engine.ring(other.label)
 
 

@@ -28,7 +28,7 @@ def test_a_helper_that_is_terminated_can_be_joined():
         helper = multiprocessing.get_context("fork").Process(target=threading.Event().wait)
         helper.start()
         helper.terminate()
-        helper.join(30)
+        helper.join(60)
         assert helper.exitcode == -signal.SIGTERM
     assert not notice.was_given
 

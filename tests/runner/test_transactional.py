@@ -252,7 +252,8 @@ def test_a_failed_statement_that_the_step_swallowed_fails_it(engine, effects):
     assert effects() == []
 
 
-def test_its_time_out_is_the_servers(engine, effects):
+def test_its_time_out_is_the_servers(engine, effects, monkeypatch):
+    monkeypatch.setattr(steps.Transacts, "TIMEOUT", 1)
     steps.Transacts.hook = lambda state: state.connection.execute("SELECT pg_sleep(20)")
     run = walked(engine, "Transacts")
     row = engine.list_step_results(run.id)[0]

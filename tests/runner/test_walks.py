@@ -9,7 +9,7 @@ from sagaworker import Engine, InvalidInput
 from sagaworker.domain.status import RunStatus, StepStatus
 from tests.runner import steps
 from tests.showing import timeline
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 S = "tests.runner.steps:"
 ALL_BUT_MINE = """
@@ -293,7 +293,7 @@ def test_outside_the_main_thread_the_time_out_shows_in_check_cancelled(engine):
         run = engine.start("test", [S + "ChecksCancelled"])
         thread = threading.Thread(target=engine.run, args=(run.id,))
         thread.start()
-        thread.join(timeout=15)
+        thread.join(PATIENCE)
     finally:
         del steps.ChecksCancelled.TIMEOUT
     assert engine.get(run.id).status is RunStatus.ROLLED_BACK

@@ -12,8 +12,8 @@ from tests.waiting import wait_until
 
 class Acts:
     """Does what its params say: wait `seconds`, or until the file `gate` is there, or for what comes first of both; have
-    an effect, wait `after` seconds, or until the file `after_gate` is there, `fail`; undo in `undo_seconds`, or once the
-    file `undo_gate` is there.
+    an effect, wait `after` seconds unless the gate is there, or until the file `after_gate` is, `fail`; undo in
+    `undo_seconds`, or once the file `undo_gate` is there.
     """
 
     TIMEOUT = 20
@@ -23,11 +23,10 @@ class Acts:
         gate, seconds = state.params.get("gate"), state.params.get("seconds")
         if seconds is None:
             self._wait_at(gate)
-        elif not (gate and Path(gate).exists()):
-            time.sleep(seconds or 0)  # noqa: TID251 - how long it takes is what it is for
+        self._last(seconds or 0, gate)
         note(state, "did")
         self._wait_at(state.params.get("after_gate"))
-        time.sleep(state.params.get("after", 0))  # noqa: TID251 - the same
+        self._last(state.params.get("after", 0), gate)
         if state.params.get("fail"):
             note(state, "undid")  # what it did is undone: it may say that it had no effect
             raise StepFailed("as asked")
@@ -38,6 +37,10 @@ class Acts:
         self._wait_at(state.params.get("undo_gate"))
         time.sleep(state.params.get("undo_seconds", 0))  # noqa: TID251 - the same
         note(state, "undid")
+
+    def _last(self, seconds: float, gate: str | None) -> None:
+        if not (gate and Path(gate).exists()):
+            time.sleep(seconds)  # noqa: TID251 - how long it takes is what it is for
 
     def _wait_at(self, gate: str | None) -> None:
         if gate:

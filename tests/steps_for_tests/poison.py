@@ -12,7 +12,7 @@ from sagaworker import SagaState
 
 
 class Poison:
-    TIMEOUT = 0.5
+    TIMEOUT = 60  # so that nothing but the poison ends them
 
     def compensate(self, state: SagaState) -> None:
         """Nothing to undo."""
@@ -32,8 +32,6 @@ class LeavesAtOnce(Poison):
 class EatsMemory(Poison):
     """Ends like a process without memory: what it asks for is refused, and it cannot go on."""
 
-    TIMEOUT = 5
-
     def execute(self, state: SagaState) -> SagaState:
         resource.setrlimit(resource.RLIMIT_AS, (2**29, resource.RLIM_INFINITY))
         eaten = []
@@ -46,6 +44,8 @@ class EatsMemory(Poison):
 
 class Loops(Poison):
     """Swallows the soft end."""
+
+    TIMEOUT = 0.5
 
     def execute(self, state: SagaState) -> SagaState:
         until = time.monotonic() + 60
@@ -60,6 +60,8 @@ class Loops(Poison):
 
 class HoldsTheGil(Poison):
     """No other thread of the process runs meanwhile, no signal handler either."""
+
+    TIMEOUT = 0.5
 
     def execute(self, state: SagaState) -> SagaState:
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])  # else the alarm cuts the sleep short

@@ -165,7 +165,7 @@ def test_offboarding_that_was_taken_back_cannot_go_on(step: str, target: Target)
 def test_of_two_offboardings_one_goes_on_and_the_others_rollback_harms_it_not(target: Target) -> None:
     provisioned("acme")
     racers = [Saga("acme"), Saga("acme")]
-    barrier = threading.Barrier(2, timeout=20)
+    barrier = threading.Barrier(2, timeout=60)
     lost = []
 
     def run(saga: Saga) -> None:

@@ -16,6 +16,7 @@ from steps.tenants import OFFBOARD, PROVISION, RESUME, SUSPEND, create_role, pas
 from steps.tenants._server import locked
 from tests.tenants.sagas import NOTHING, Saga, provisioned
 from tests.tenants.target import Target
+from tests.waiting import PATIENCE, wait_until
 
 CREATE_ROLE, CREATE_DATABASE, CREATE_SCHEMA, VERIFY_LOGIN = PROVISION
 
@@ -131,7 +132,7 @@ def test_undo_does_not_drop_what_somebody_gave_to_the_tenant_under_another_name(
 @pytest.mark.parametrize("_round", range(3))
 def test_of_sagas_racing_for_one_name_one_wins_and_the_losers_undo_harms_it_not(_round: int, target: Target) -> None:
     racers = [Saga("acme") for _ in range(4)]
-    barrier = threading.Barrier(len(racers), timeout=20)
+    barrier = threading.Barrier(len(racers), timeout=PATIENCE)
     lost: list[Saga] = []
 
     def run(saga: Saga) -> None:
@@ -203,8 +204,13 @@ def test_attempt_before_its_deadline_acts(target: Target) -> None:
     assert target.world("acme") != NOTHING
 
 
-@pytest.mark.usefixtures("target")
-def test_one_session_at_a_time_works_on_a_tenant() -> None:
+def is_waiting(target: Target) -> bool:
+    """Whether somebody waits for a lock on the target server."""
+    waiting = target.admin.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'").fetchone()
+    return waiting != (0,)
+
+
+def test_one_session_at_a_time_works_on_a_tenant(target: Target) -> None:
     saga, order = Saga("acme"), []
 
     def work() -> None:
@@ -212,11 +218,11 @@ def test_one_session_at_a_time_works_on_a_tenant() -> None:
         order.append("step")
 
     with locked(any_state(saga)):
-        other = threading.Thread(target=work)
+        other = threading.Thread(target=work, daemon=True)
         other.start()
-        other.join(timeout=0.3)
+        wait_until(lambda: is_waiting(target) or not other.is_alive(), what="the step at the lock")
         order.append("released")
-    other.join(timeout=20)
+    other.join(timeout=PATIENCE)
     assert order == ["released", "step"]
 
 
