@@ -9,7 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import psycopg
@@ -33,6 +33,9 @@ class Broker:
     name: str
     url: str
     results: str
+
+
+NO_BROKER = Broker("none", "memory://", "cache+memory://")
 
 
 @dataclass(frozen=True)
@@ -202,6 +205,12 @@ class Host:
         wait_until(lambda: "Warm shutdown" in container.logs(), what="the worker told to stop")
         opening.opens()
         assert container.wait(20) == 0, container.logs()[-3000:]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         for process in self._processes:

@@ -9,8 +9,8 @@ from tests.hosts.walks import Walks
 
 
 @pytest.fixture(scope="module")
-def shop(open_shop):
-    shop = open_shop(FASTAPI)
+def shop(open_shop, broker):
+    shop = open_shop(FASTAPI, broker, schema="of_sagas" if broker.name == "redis" else None)
     shop.open()
     return shop
 

@@ -34,7 +34,7 @@ class Walks:
         placed = shop.post("/gifts")
         assert shop.finished(placed["saga"]).status == "completed"
         assert shop.ask("SELECT FROM orders WHERE id = %s", placed["present"]) == []
-        assert shop.ask("SELECT FROM saga_runs WHERE id = %s", placed["lost"]) == []
+        assert placed["lost"] not in [run.id for run in shop.engine.list(limit=1000)]
 
     @pytest.mark.parametrize("by", ["api", "task"])
     def test_a_cancelled_order_is_undone_once_its_step_is_over(self, shop, by):
