@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: demo up test check bench bench-full kills chaos chaos-short faults model mutants clean
+.PHONY: demo up test check bench bench-full kills chaos chaos-short brokers faults model mutants clean
 
 demo: $(VENV)/ready
 	$(BIN)/sagaworker demo
@@ -38,6 +38,12 @@ chaos: $(VENV)/ready
 
 chaos-short: $(VENV)/ready
 	$(BIN)/python -m chaos --short
+
+# RabbitMQ, Redis, Sentinel and their replicas, which come with no wheel; `make test` skips their tests where they are missing.
+brokers: $(VENV)/ready
+	@command -v redis-sentinel redis-server openssl && test -x /usr/lib/rabbitmq/bin/rabbitmq-server \
+		|| { echo "first: apt-get install rabbitmq-server redis-server redis-sentinel openssl"; exit 1; }
+	$(BIN)/python -m pytest -q tests/brokers
 
 # Every single fault and every ordered pair; the model's larger configurations; the mutants against the tests.
 # Short seeded forms of the first two are part of `make test`.

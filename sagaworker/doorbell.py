@@ -7,6 +7,7 @@ the ledger knows what is to be done, and the sweep rings again what was not hear
 from __future__ import annotations
 
 import os
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +38,18 @@ CONNECTIONS = 4  # one for each thread that rings at the same time; a fifth wait
 def direct_queue(name: str, arguments: dict[str, Any] | None = None) -> Queue:
     """A queue with an exchange and a routing key of its own name."""
     return Queue(name, Exchange(name), routing_key=name, queue_arguments=arguments)
+
+
+def verified(broker_url: str) -> dict[str, Any] | None:
+    """Celery's `broker_use_ssl` for that URL: `rediss://` and `amqps://` alone encrypt without knowing to whom they speak.
+
+    What the URL itself says (`?ssl_cert_reqs=...&ssl_ca_certs=...`) wins on Redis.
+    """
+    if broker_url.startswith("rediss://"):
+        return {"ssl_cert_reqs": ssl.CERT_REQUIRED}
+    if broker_url.startswith("amqps://"):
+        return {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": None}  # None: the host of the URL
+    return None
 
 
 def as_every_worker_reads(app: Celery) -> dict[str, Any]:
@@ -78,6 +91,7 @@ class Doorbells:
             accept_content=["json"],
             broker_connection_timeout=ANSWER_WITHIN,
             broker_transport_options=dict(settings.broker_options or {}),
+            broker_use_ssl=verified(settings.broker_url),
             # How the workers declare their queues is not known here: a bare declaration would keep them from it.
             task_queues=[],
             task_create_missing_queues=False,

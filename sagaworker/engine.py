@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal, Self
 
 from sagaworker import metrics
@@ -33,7 +34,15 @@ from sagaworker.operators import OperatorMoves
 from sagaworker.recovering import RecoveryMoves
 from sagaworker.recovery import Recovery, Ring
 from sagaworker.registry import Registry
-from sagaworker.requests import Requests, checked_id, checked_note, checked_page, checked_statuses, checked_words
+from sagaworker.requests import (
+    Requests,
+    checked_id,
+    checked_note,
+    checked_page,
+    checked_since,
+    checked_statuses,
+    checked_words,
+)
 from sagaworker.runner import EpisodeEnd, HostPlace, Observer, Place, Runner, ThreadPlace
 from sagaworker.settings import Settings
 from sagaworker.starting import Starts
@@ -240,8 +249,15 @@ class Engine(OperatorMoves, RecoveryMoves):
         offset: int = 0,
         order: str = "desc",
         exclude_archived: bool = False,
+        needs_person: bool | None = None,
+        since: datetime | timedelta | float | str | None = None,
     ) -> builtins.list[SagaRun]:
-        """Runs, newest first unless order is "asc", without their contexts; at most 1,000 a page."""
+        """Runs, newest first unless order is "asc", without their contexts; at most 1,000 a page.
+
+        `needs_person`: those of which `explain` says that nothing more happens without a person; False, the others.
+        `since`: started then or later: an aware datetime, or a timedelta or seconds back from now by the database's
+        clock; as text an ISO 8601 instant with its offset, or a duration such as "90s", "15m", "2h", "3d".
+        """
         statuses = checked_statuses(status)
         checked_page(limit, offset, order)
         return self.reads.runs(
@@ -254,6 +270,8 @@ class Engine(OperatorMoves, RecoveryMoves):
             offset=offset,
             descending=order == "desc",
             exclude_archived=exclude_archived,
+            needs_person=needs_person,
+            since=checked_since(since),
         )
 
     def list_step_results(self, saga_id: str) -> builtins.list[StepResult]:
@@ -305,16 +323,17 @@ class Engine(OperatorMoves, RecoveryMoves):
 
     # -- moving --------------------------------------------------------------------------------------------------------
 
-    def cancel(self, saga_id: str, reason: str | None = None) -> CancelAnswer:
-        """Ask for a cancel. An accepted cancel never ends `completed`.
+    def cancel(self, saga_id: str, reason: str | None = None, who: str | None = None) -> CancelAnswer:
+        """Ask for a cancel. An accepted cancel never ends `completed`. The journal keeps who asked and why, each time.
 
         "cancelled": nothing had begun, it is over. "requested": the running step finishes and then all is undone.
         "not_active": it is terminal or already undoing; nothing changed.
         """
         saga_id = self.id_of(saga_id, to_move=True)
-        if reason is not None:
-            checked_words(reason, "reason")
-        answer = self.ledger.cancel(saga_id, reason)
+        for name, text in (("reason", reason), ("who", who)):
+            if text is not None:
+                checked_words(text, name)
+        answer = self.ledger.cancel(saga_id, reason, who or None)
         if answer is None:
             self._must_exist(saga_id)
             return "not_active"

@@ -22,9 +22,9 @@ def start_saga(kind: str, steps: Sequence[str | Mapping[str, Any]] | None = None
     return engine().start(kind, steps, **options)
 
 
-def cancel_saga(saga_id: str, reason: str | None = None) -> CancelAnswer:
+def cancel_saga(saga_id: str, reason: str | None = None, who: str | None = None) -> CancelAnswer:
     """Ask for a cancel; see `Engine.cancel`."""
-    return engine().cancel(saga_id, reason)
+    return engine().cancel(saga_id, reason, who)
 
 
 def get_saga(saga_id: str) -> SagaRun:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from sagaworker.domain.explain import Explanation, explain, undo_list
+from sagaworker.domain.explain import Explanation, explain, is_passed_over, undo_list
 from sagaworker.domain.records import SagaRun, StepResult, Timeline
 from sagaworker.domain.status import RunStatus, StepStatus, WaitingFor
 from sagaworker.domain.steplist import StepEntry, thawed
@@ -17,6 +17,8 @@ from sagaworker.ledger.operating import Operating, Order
 from sagaworker.registry import Registry
 from sagaworker.requests import checked_id, checked_note, checked_words
 from sagaworker.settings import Settings
+
+_RETRIED = "be failed, wait for an operator, or be one that no worker could run,"
 
 
 class _Surroundings(Protocol):
@@ -74,12 +76,18 @@ class OperatorMoves:
         A failed undo has all its tries again; in a failed saga every failed undo has, the highest first. A step in
         doubt is begun again under the same idempotency key, and stays in doubt; one that declares a probe is asked
         again instead. A saga that ended `failed` as an orphan goes on from its step, which has all its tries
-        again, or is undone with `undo`; where nothing is to be undone it is `rolled_back` at once.
+        again, or is undone with `undo`; where nothing is to be undone it is `rolled_back` at once. A saga that no
+        worker could run, for the lack of a step's module, is rung, and rung again as often as one that was just started.
         """
         saga_id = self.id_of(saga_id, to_move=True)
         order = _order(saga_id, reason, who, seq)
         timeline = self.timeline(saga_id)
         run, idx = timeline.run, timeline.run.current_step_idx
+        if is_passed_over(timeline) and not undo:
+            if self.operating.retry_passed_over(order) is None:
+                _refuse(self, saga_id, "retry", _RETRIED)
+            self.ring(saga_id)
+            return self.get(saga_id)
         # Its step need not be here for an undo; and what a doubted step declares must not be guessed.
         is_undo = undo or run.status is RunStatus.COMPENSATING or _has_failed_undo(timeline)
         begin_again = is_undo or _begins_again(self, run)
@@ -92,7 +100,7 @@ class OperatorMoves:
         else:
             status = self.operating.retry_step(order, idx=idx, begin_again=begin_again)
         if status is None:
-            _refuse(self, saga_id, "retry", "be failed, or wait for an operator")
+            _refuse(self, saga_id, "retry", _RETRIED)
         self.ring(saga_id)
         return self.get(saga_id)
 

@@ -14,11 +14,10 @@ from sagaworker.errors import InvalidInput
 from sagaworker.ledger.reads import Reads
 from sagaworker.policies import ResolvePolicy
 from sagaworker.recovery import Recovery
+from sagaworker.requests import LONGEST
 from sagaworker.settings import Settings
 
 FROM_SETTINGS: str = "\0"  # an argument that was not given; no stack or environment has this name
-
-LONGEST = timedelta(days=36_525)  # further back PostgreSQL's instants end
 
 
 class _Surroundings(Protocol):

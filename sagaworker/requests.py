@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -51,6 +52,9 @@ STATUSES = tuple(status.value for status in RunStatus)
 MAX_PAGE = 1000
 MAX_OFFSET = 2**63 - 1  # a bigint
 MAX_WORDS = 2000
+LONGEST = timedelta(days=36_525)  # further back PostgreSQL's instants end
+_AGO = re.compile(r"(?P<number>\d{1,12}(?:\.\d{1,6})?)\s*(?P<unit>s|m|min|h|d|w)")
+_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 MAX_KEY = 500
 MAX_KIND_AND_KEY_BYTES = 2500  # a row of their unique index ends at 2,704 with its own overhead
 
@@ -164,6 +168,36 @@ def checked_page(limit: int, offset: int, order: str) -> None:
         raise InvalidInput(f"order must be asc or desc, got {order!r}")
     checked_integer(limit, "limit", 1, MAX_PAGE)
     checked_integer(offset, "offset", 0, MAX_OFFSET)
+
+
+def checked_since(since: object) -> datetime | timedelta | None:
+    """The least age or the earliest instant of a filter: an aware datetime, or how long ago.
+
+    Raises:
+        InvalidInput: it is neither, or more than 100 years ago.
+    """
+    match since:
+        case None:
+            return None
+        case str() if found := _AGO.fullmatch(since.strip()):
+            age: object = float(found["number"]) * _SECONDS[found["unit"]]
+        case str():
+            try:
+                age = datetime.fromisoformat(since.strip().removesuffix(" UTC") + "+00:00" * since.endswith(" UTC"))
+            except ValueError:
+                age = None
+        case _:
+            age = since
+    if isinstance(age, datetime) and age.tzinfo is not None:
+        return age
+    if isinstance(age, (int, float)) and not isinstance(age, bool) and 0 <= age <= LONGEST.total_seconds():
+        return timedelta(seconds=age)
+    if isinstance(age, timedelta) and timedelta(0) <= age <= LONGEST:
+        return age
+    raise InvalidInput(
+        f"since must be an instant with its offset or how long ago, at most 100 years, got {ascii(since)[:80]}",
+        "for example 2h, 3d, 2031-05-04T17:00:00+02:00",
+    )
 
 
 def checked_words(text: object, name: str) -> str:

@@ -4,17 +4,15 @@ What our own tasks need is set on the tasks themselves and by `install`; an app 
 docs/celery.md says which of these to consider there.
 """
 
-import ssl
-
-from sagaworker.doorbell import direct_queue
+from sagaworker.doorbell import direct_queue, verified
 from sagaworker.settings import Settings
 
 _settings = Settings.from_env()
 
 broker_url = _settings.broker_url or "redis://localhost:6379/0"
 
-# `rediss://` alone encrypts without knowing to whom it speaks.
-broker_use_ssl = {"ssl_cert_reqs": ssl.CERT_REQUIRED} if broker_url.startswith("rediss://") else None
+# A certificate that is not checked keeps nobody out.
+broker_use_ssl = verified(broker_url)
 
 # A broker that is away comes back: wait for it, at start too, rather than leave after a hundred tries.
 broker_connection_retry_on_startup = True

@@ -7,6 +7,7 @@ dies, the broker gives the message to the next one, and so on through all of the
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from functools import partial
 from queue import Empty
@@ -18,6 +19,7 @@ from celery.worker import state as worker_state
 from celery.worker.consumer import Consumer
 from kombu.connection import Connection
 from kombu.message import Message
+from redis.exceptions import RedisError
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +37,9 @@ class SafeConsumer(Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # A Redis that was made a replica, or asks for another password since, answers with a refusal; Celery ends the
+        # worker for it. It is as a lost connection: the one that is made next may lead to the new master.
+        self.connection_errors += tuple(error for error in self.channel_errors if issubclass(error, RedisError))
         self._guard_pool()
         self._guard_start()
 
@@ -79,6 +84,11 @@ class SafeConsumer(Consumer):
         )
         connected: Connection = super().ensure_connected(conn)
         return connected
+
+    def on_connection_error_before_connected(self, exc: Exception) -> None:
+        """A broker that refuses does so at once: ask it again a little later, not in a tight loop."""
+        super().on_connection_error_before_connected(exc)
+        time.sleep(RETRY_STEP)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Close a lost connection, whatever that raises.

@@ -90,8 +90,8 @@ def _register_walk(define: Define, process: Process) -> None:
         return process.engine.start(kind, step_modules, inputs=inputs, key=key, **options).id
 
     @define(name=naming.CANCEL_SAGA)
-    def cancel_saga(saga_id: str, reason: str | None = None) -> str:
-        return process.engine.cancel(saga_id, reason)
+    def cancel_saga(saga_id: str, reason: str | None = None, who: str | None = None) -> str:
+        return process.engine.cancel(saga_id, reason, who)
 
     @define(name=naming.SWEEP_ORPHANS)
     def sweep_orphans() -> dict[str, int]:

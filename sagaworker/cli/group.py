@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import getpass
 import logging
 import os
 from typing import Any
@@ -24,6 +25,17 @@ def _patience(ctx: click.Context, param: click.Parameter, seconds: float) -> flo
 timeout_option = click.option(
     "--timeout", type=float, default=300.0, show_default=True, callback=_patience, help="Seconds to wait at most."
 )
+
+
+def login() -> str:
+    """Who is at this terminal, as far as the machine knows."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return ""
+
+
+who_option = click.option("--who", default=login, show_default="your login name", help="Who decides.")
 
 
 class Refused(click.ClickException):

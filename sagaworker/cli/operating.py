@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -14,7 +13,7 @@ from rich.text import Text
 
 from sagaworker.cli import render, words
 from sagaworker.cli.as_json import print_json
-from sagaworker.cli.group import Refused, json_option
+from sagaworker.cli.group import Refused, json_option, who_option
 from sagaworker.cli.here import engine_here
 from sagaworker.cli.sagas import parsed_inputs
 from sagaworker.domain.explain import Explanation
@@ -22,20 +21,12 @@ from sagaworker.domain.records import SagaRun
 from sagaworker.engine import Engine
 
 
-def login() -> str:
-    """Who is at this terminal, as far as the machine knows."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return ""
-
-
 def _move(act: Callable[..., SagaRun]) -> click.Command:
     """A command that makes one move of an operator, on what it has just looked at."""
 
     @click.argument("saga", metavar="ID")
     @click.option("--reason", required=True, help="Why; kept in the journal.")
-    @click.option("--who", default=login, show_default="your login name", help="Who decides.")
+    @who_option
     @click.option("--seq", type=int, help="Refuse if the journal has gone on since this number (see explain).")
     @json_option
     @wraps(act)

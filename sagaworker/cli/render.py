@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -70,8 +70,8 @@ def bar(done: int, total: int, status: RunStatus, *, width: int) -> Text:
     return Text("━" * full, style=colour) + Text("─" * (width - full), style="bright_black")
 
 
-def runs_table(runs: Sequence[SagaRun]) -> RenderableType:
-    """Many sagas, a line each."""
+def runs_table(runs: Sequence[SagaRun], passed_over: Collection[str] = ()) -> RenderableType:
+    """Many sagas, a line each, and below it what a saga waits for; `passed_over` are those that no worker could run."""
     table = _table("id", "saga", "status", "step", "started")
     table.columns[1].overflow = "ellipsis"
     table.columns[3].justify = "right"
@@ -81,6 +81,9 @@ def runs_table(runs: Sequence[SagaRun]) -> RenderableType:
         done, total = words.progress(run)
         ago = "" if run.inserted_at is None else words.ago(now - run.inserted_at)
         table.add_row(run.id, run.label, status_text(run.status), f"{done}/{total}", ago)
+        waits = "no worker could run it" if run.id in passed_over else words.waiting_left(run, now)
+        if waits:
+            table.add_row(Text(f"  {waits}", style="blue"))
     return table
 
 
@@ -175,16 +178,16 @@ def episodes_table(timeline: Timeline) -> Table:
 
 
 def journal_table(timeline: Timeline) -> Table:
-    """Every move, in order."""
+    """Every move, in order, with who made it and why where somebody did, and what went wrong."""
     begin, _ = _window(timeline)
-    table = _table("seq", "after start", "move", "step", "status")
+    table = _table("seq", "after start", "move", "step", "status", "why")
     for column in (0, 1, 3):
         table.columns[column].justify = "right"
     for entry in timeline.journal:
         step = "" if entry.step_idx is None else str(entry.step_idx)
         status = str(entry.data.get("status") or "")
         after = f"+{words.duration(entry.created_at - begin)}"
-        table.add_row(str(entry.seq), after, entry.type, step, status_text(status))
+        table.add_row(str(entry.seq), after, entry.type, step, status_text(status), words.note(entry))
     return table
 
 

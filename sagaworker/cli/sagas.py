@@ -11,7 +11,7 @@ from rich.text import Text
 
 from sagaworker.cli import render, words
 from sagaworker.cli.as_json import print_json
-from sagaworker.cli.group import Refused, json_option, timeout_option
+from sagaworker.cli.group import Refused, json_option, timeout_option, who_option
 from sagaworker.cli.here import engine_here
 from sagaworker.domain.definition import POLICIES
 from sagaworker.domain.records import SagaRun
@@ -143,17 +143,20 @@ def refuse_unless_completed(engine: Engine, run: SagaRun) -> None:
 @click.option("--kind")
 @click.option("--key")
 @click.option("--actor", "actor_id")
+@click.option("--needs-person", is_flag=True, default=None, help="Only those that go no further without a person.")
+@click.option("--since", metavar="AGO|INSTANT", help="Only those started since: 90s, 15m, 2h, 3d, or an ISO instant.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 @click.option("--offset", type=click.IntRange(0), default=0)
 @json_option
 def list_(*, status: tuple[str, ...], limit: int, offset: int, as_json: bool, **filters: Any) -> None:
-    """List sagas, newest first."""
+    """List sagas, newest first, and what each waits for."""
     with engine_here() as engine:
         runs = engine.list(status=list(status) or None, limit=limit, offset=offset, **filters)
+        passed_over = engine.reads.passed_over([run.id for run in runs])
     if as_json:
         print_json(runs)
     elif runs:
-        render.console().print(render.runs_table(runs))
+        render.console().print(render.runs_table(runs, passed_over))
     else:
         click.echo("no sagas")
 
@@ -183,13 +186,14 @@ def show(saga: str, *, journal: bool, undo: bool, as_json: bool) -> None:
 
 @click.command()
 @click.argument("saga", metavar="ID")
-@click.option("--reason", help="Kept with the saga.")
+@click.option("--reason", help="Why; kept in the journal.")
+@who_option
 @json_option
-def cancel(saga: str, *, reason: str | None, as_json: bool) -> None:
+def cancel(saga: str, *, reason: str | None, who: str, as_json: bool) -> None:
     """Cancel a saga: what it did is undone. Exit 1 when it is over or already undoing."""
     with engine_here() as engine:
         id = engine.id_of(saga, to_move=True)
-        answer = engine.cancel(id, reason=reason)
+        answer = engine.cancel(id, reason=reason, who=who)
         run = engine.get(id)
     if as_json:
         print_json({"saga_id": id, "answer": answer, "status": run.status})

@@ -78,7 +78,7 @@ def _follow_lines(engine: Engine, id: str, *, as_json: bool) -> None:
             else:
                 step = "" if entry.step_idx is None else words.step_names(timeline.run)[entry.step_idx]
                 status = str(entry.data.get("status") or "")
-                line = f"{words.instant(entry.created_at)}  {status:<12}  {entry.type:<22}  {step}"
+                line = f"{words.instant(entry.created_at)}  {status:<12}  {entry.type:<22}  {step:<12}  {words.note(entry)}"
                 click.echo(words.visible(line.rstrip()))
         seen = len(timeline.journal)
         if timeline.run.status.is_terminal:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from sagaworker.domain.records import SagaRun, StepResult
+from sagaworker.domain.records import JournalEntry, SagaRun, StepResult
 from sagaworker.domain.status import RunStatus, StepStatus
 from sagaworker.domain.steplist import thawed
 
@@ -59,11 +59,15 @@ def ago(length: timedelta) -> str:
     >>> ago(timedelta(seconds=185))
     '3 min ago'
     """
+    return f"{_figure(length)} ago"
+
+
+def _figure(length: timedelta) -> str:
     seconds = max(round(length.total_seconds()), 0)
     for unit, name in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min")):
         if seconds >= unit:
-            return f"{seconds // unit} {name} ago"
-    return f"{seconds} s ago"
+            return f"{seconds // unit} {name}"
+    return f"{seconds} s"
 
 
 def instant(at: datetime | None) -> str:
@@ -111,6 +115,13 @@ def waiting(run: SagaRun) -> str:
     return f"waits for {run.waiting_for}" + (f" until {instant(run.wake_at)}" if run.wake_at else "")
 
 
+def waiting_left(run: SagaRun, now: datetime) -> str:
+    """The same in short: `waits for retry, 3 min left`."""
+    if run.waiting_for is None:
+        return ""
+    return f"waits for {run.waiting_for}" + (f", {_figure(run.wake_at - now)} left" if run.wake_at else "")
+
+
 def first_line(error: Mapping[str, object] | None) -> str:
     """A step's error as one line: its message, with its kind where that says more than StepFailed."""
     if not error:
@@ -120,6 +131,12 @@ def first_line(error: Mapping[str, object] | None) -> str:
     if kind in ("", "StepFailed"):
         return message or kind
     return f"{kind}: {message}" if message else kind
+
+
+def note(entry: JournalEntry) -> str:
+    """Who made a move and why, or what went wrong in it, as one line: `ann: seats answers again`."""
+    said = entry.data.get("reason") or first_line(entry.data.get("error"))
+    return visible(": ".join(str(part) for part in (entry.data.get("who"), said) if part))
 
 
 def why(run: SagaRun, steps: Sequence[StepResult] = ()) -> str:

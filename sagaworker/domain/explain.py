@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import assert_never
 
 from sagaworker.domain.records import Episode, SagaRun, StepResult, Timeline
 from sagaworker.domain.status import RunStatus, StepStatus, WaitingFor
 from sagaworker.domain.steplist import thawed
+
+PASSED_OVER = "saga.recovery_skipped"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,7 @@ class _Told:
     sentences: tuple[str, ...]
     next_at: datetime | None = None
     commands: tuple[str, ...] = ()
+    needs_person: bool = False  # also where there is no command for it
 
 
 def explain(timeline: Timeline, now: datetime) -> Explanation:
@@ -50,8 +53,7 @@ def explain(timeline: Timeline, now: datetime) -> Explanation:
     told = _told(place)
     sentences = [_opening(place), *told.sentences]
     if run.cancel_requested and not run.status.is_terminal and run.status is not RunStatus.COMPENSATING:
-        reason = f" ({run.cancel_reason})" if run.cancel_reason else ""
-        sentences.append(f"A cancel was accepted{reason}: as soon as it goes on, it is undone.")
+        sentences.append(f"A cancel was accepted{_cancelled_by(place)}: as soon as it goes on, it is undone.")
     holder = place.holder
     return Explanation(
         saga_id=run.id,
@@ -63,7 +65,7 @@ def explain(timeline: Timeline, now: datetime) -> Explanation:
         holder=None if holder is None else _worker(holder),
         held_since=None if holder is None else holder.started_at,
         next_at=told.next_at,
-        needs_person=bool(told.commands),
+        needs_person=told.needs_person or bool(told.commands),
         commands=tuple(f"sagaworker {command}".replace("ID", run.id) for command in told.commands),
     )
 
@@ -87,6 +89,13 @@ def undo_list(timeline: Timeline) -> list[StepResult]:
 
     below = [row for row in timeline.steps if row.step_idx <= run.current_step_idx and is_undone(row)]
     return sorted(below, key=lambda row: row.step_idx, reverse=True)
+
+
+def is_passed_over(timeline: Timeline) -> bool:
+    """Whether the last that happened to a saga which may run is that somebody could not run or recover it."""
+    run, journal = timeline.run, timeline.journal
+    may_run = not run.status.is_terminal and run.waiting_for is None
+    return may_run and bool(journal) and journal[-1].type == PASSED_OVER
 
 
 class _Place:
@@ -175,6 +184,9 @@ def _held(place: _Place) -> _Told:
     who = f"{_worker(holder)} has held it since {_at(holder.started_at)}"
     if holder.lease_until < place.now:
         lost = f"{who}, but its lease ran out at {_at(holder.lease_until)}: it is lost or paused."
+        if is_passed_over(place.timeline):
+            todo = "What the ledger holds of it must be repaired; the sweep then gives it to another worker."
+            return _Told(sentences=(lost, _passed_over(place), todo), needs_person=True)
         return _Told(sentences=(lost, "The next sweep gives the saga to another worker."), next_at=holder.lease_until)
     doing = f"{who} and {_doing(place)}."
     after = ""
@@ -234,9 +246,38 @@ def _runnable(place: _Place) -> _Told:
         before = f"Its worker was lost in attempt {row.attempts} of it, so it may or may not have happened."
     elif row is not None and row.status is StepStatus.COMPENSATING and row.compensation_recoveries:
         before = "A worker was lost in its undo."
+    if is_passed_over(place.timeline):
+        again = f" Without that it is rung again at {_at(run.wake_at)}." if run.wake_at else ""
+        todo = f"{_who_could(place)}; then retry rings it at once.{again}"
+        return _Told(sentences=(before, _passed_over(place), todo), next_at=run.wake_at, commands=("retry ID",))
     what = "Nobody holds it; it waits for a free worker."
     again = f"It is rung again at {_at(run.wake_at)} if none has come by then." if run.wake_at else ""
     return _Told(sentences=(before, what, again), next_at=run.wake_at)
+
+
+def _passed_over(place: _Place) -> str:
+    """`Nobody could run it: ... Last tried ...`, from the last journal row; one of an older version says less."""
+    entry = place.timeline.journal[-1]
+    data = entry.data
+    reason = "; ".join(str(data.get("reason") or "no reason given").splitlines()).removesuffix(".")
+    stop = "" if reason.endswith("?") else "."
+    tries, host = data.get("tries", 1), data.get("host")
+    last_at = datetime.fromisoformat(data["last_at"]).astimezone(UTC) if "last_at" in data else entry.created_at
+    by = f" by {host}:{data.get('pid')}" if host else ""
+    since = f", {tries} times since {_at(entry.created_at)}" if tries > 1 else ""
+    return f"No worker could run it: {reason}{stop} That was last tried at {_at(last_at)}{by}{since}."
+
+
+def _who_could(place: _Place) -> str:
+    step = place.timeline.journal[-1].data.get("step")
+    if step is None:
+        return "See that what the ledger holds of it, or what the reason names, is repaired"
+    module = str(step).partition(":")[0]
+    queue = f" of queue {place.run.queue}" if place.run.queue else ""
+    return (
+        f"A worker{queue} can, where module {module} can be imported and a package that holds it is in"
+        " SAGAWORKER_STEP_PACKAGES: see that one is such a worker"
+    )
 
 
 def _operator(place: _Place) -> _Told:
@@ -279,9 +320,21 @@ def _why(place: _Place) -> str:
     reason, _, name = str((run.error or {}).get("reason", "")).partition(":")
     sentence = _REASONS.get(reason, reason or "of an unknown reason").format(name=name)
     if reason == "cancelled":
-        return sentence + (f" ({run.cancel_reason})" if run.cancel_reason else "")
+        return sentence + _cancelled_by(place)
     broken = next((row for row in place.timeline.steps if row.step_name == name and row.error), None)
     return sentence + (f" ({_line(broken.error)})" if broken and broken.error else "")
+
+
+def _cancelled_by(place: _Place) -> str:
+    """` by ann (not wanted), then by bob`, from the journal; what an older version noted is the reason alone."""
+    asked = [entry.data for entry in place.timeline.journal if entry.type == "saga.cancel_requested"]
+    if not any(one.get("who") or one.get("reason") for one in asked):
+        return f" ({place.run.cancel_reason})" if place.run.cancel_reason else ""
+    told = []
+    for one in asked:
+        who = f" by {one['who']}" if one.get("who") else ""
+        told.append(who + (f" ({one['reason']})" if one.get("reason") else ""))
+    return ", then".join(one for one in told if one)
 
 
 def _worker(holder: Episode) -> str:

@@ -118,6 +118,7 @@ MOVES: dict[str, frozenset[tuple[str, str]]] = {
     "release": frozenset({("pending", "pending"), ("running", "running"), ("compensating", "compensating")}),
     "retry_undo": frozenset({("compensating", "compensating")}),
     "retry_step": frozenset({("running", "running")}),
+    "retry_passed_over": frozenset({("pending", "pending"), ("running", "running"), ("compensating", "compensating")}),
     "reopen": frozenset({("failed", "running"), ("failed", "compensating"), ("failed", "rolled_back")}),
     "skip_undo": frozenset(
         {("compensating", "compensating"), ("compensating", "rolled_back"), ("compensating", "failed")}
@@ -134,6 +135,7 @@ OPERATORS = frozenset(
         "release",
         "retry_undo",
         "retry_step",
+        "retry_passed_over",
         "reopen",
         "skip_undo",
         "skip_step",

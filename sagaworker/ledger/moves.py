@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -230,24 +231,33 @@ class Ledger:
         is_ours = found[0]["fence"] == fence and found[0]["is_open"]
         return (found[0] if is_ours else None), True
 
-    def cancel(self, saga_id: str, reason: str | None) -> tuple[RunStatus, bool] | None:
+    def cancel(self, saga_id: str, reason: str | None, who: str | None = None) -> tuple[RunStatus, bool] | None:
         """Ask for a cancel: (status after, whether it was only flagged), or None when the saga is not active.
 
-        A saga that is asked again keeps its first reason and gets no second journal row.
+        A saga that is asked again keeps its first reason, and its journal gets a row for each that asked.
         """
-        parameters = {"saga_id": saga_id, "reason": reason, "ring_after": self.periods.ring_after}
-        is_resend = False
-        while True:
-            try:
-                with self.database.checkout() as connection:
-                    row = execute_locked(connection, "cancel", parameters)
-                    if row is None:
-                        row = execute_one(connection, "cancelled", {"saga_id": saga_id, "is_resend": is_resend})
-                return None if row is None else (RunStatus(row["status"]), row["flag_only"])
-            except UNKNOWN:
-                if is_resend:
-                    raise
-                is_resend = True
+        parameters: dict[str, Any] = {
+            "saga_id": saga_id,
+            "reason": reason,
+            "who": who,
+            "request": str(uuid.uuid4()),
+            "ring_after": self.periods.ring_after,
+        }
+        try:
+            with self.database.checkout() as connection:
+                row = execute_locked(connection, "cancel", parameters)
+        except UNKNOWN:
+            row = self.database.again(lambda connection: self._cancel_again(connection, parameters))
+        return None if row is None else (RunStatus(row["status"]), row["flag_only"])
+
+    def _cancel_again(self, connection: Connection, parameters: dict[str, Any]) -> DictRow | None:
+        """Send it again, unless it is on record. The lock waits for a first send that is still on its way."""
+        with connection.transaction():
+            execute(connection, "lock_run", parameters)
+            landed = execute_one(connection, "operated", parameters)
+            if landed is not None:
+                return {**landed, "flag_only": landed["status"] in (RunStatus.PENDING, RunStatus.RUNNING)}
+            return execute_one(connection, "cancel", parameters)
 
     def checkpoint(self, saga_id: str, step_idx: int, fence: int, checkpoint: Json) -> None:
         """Note progress on the running row that `fence` holds.
@@ -319,12 +329,22 @@ class Ledger:
         )
         self.take_over([(orphan, "restart")], witnessed=True)
 
-    def pass_over(self, saga_id: str, fence: int, reason: str, *, pace: bool = False) -> bool:
-        """Journal why a saga cannot be recovered now, once for each fence; whether this is the first time.
+    def pass_over(self, saga_id: str, fence: int, reason: str, *, step: str | None = None, pace: bool = False) -> bool:
+        """Journal why a saga cannot be run or recovered now, and who tried; whether that made a new row.
 
-        With `pace`, one that is due is not looked at again for five minutes. Nothing happens when the fence is stale.
+        Tried again with nothing in between, the row of the first try is kept current: its reason, tries and last_at.
+        `step`: the one that could not be loaded. With `pace`, a saga that is due is not looked at again for five
+        minutes. Nothing happens when the fence is stale.
         """
-        parameters = {"saga_id": saga_id, "fence": fence, "reason": reason.replace("\0", "")[:2000], "pace": pace}
+        parameters: dict[str, Any] = {
+            "saga_id": saga_id,
+            "fence": fence,
+            "reason": reason.replace("\0", "")[:2000],
+            "step": step,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "pace": pace,
+        }
         row = self.database.again(lambda connection: execute_locked(connection, "pass_over", parameters))
         return row is not None and bool(row["is_new"])
 

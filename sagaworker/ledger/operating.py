@@ -53,6 +53,10 @@ class Operating:
         """Let the doubted step at `idx` go on: begun again, or as it declares itself."""
         return self._move("retry_step", order, idx=idx, begin_again=begin_again)
 
+    def retry_passed_over(self, order: Order) -> RunStatus | None:
+        """Ring a saga that no worker could run, as if it had just been started."""
+        return self._move("retry_passed_over", order)
+
     def reopen(self, order: Order, *, idx: int, undo: bool, begin_again: bool) -> RunStatus | None:
         """Take a saga that failed at `idx` up again: its failed undos, else its step, else (`undo`) the way back."""
         return self._move("reopen", order, idx=idx, undo=undo, begin_again=begin_again)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeVar, cast
 
 import sqlalchemy as sa
 from sqlalchemy import exc as sa_exc
 
+from sagaworker.domain.explain import PASSED_OVER
 from sagaworker.domain.records import Episode, JournalEntry, SagaRun, StepResult, Timeline
 from sagaworker.domain.status import EpisodeOutcome, RunStatus, StepStatus, WaitingFor
 from sagaworker.domain.values import Json
@@ -21,6 +23,30 @@ _RUN = [saga_runs.c[name] for name in SagaRun.__slots__]
 _STEP = [saga_step_results.c[name] for name in StepResult.__slots__]
 _EVENT = [saga_events.c[name] for name in JournalEntry.__slots__]
 _EPISODE = [saga_episodes.c[name] for name in Episode.__slots__]
+
+
+# Status and mark as literals: with parameters the partial indexes of active and of failed runs are not used.
+_IS_ACTIVE = sa.and_(
+    saga_runs.c.status.in_([sa.literal_column(f"'{one.value}'") for one in RunStatus if not one.is_terminal]),
+    saga_runs.c.protocol_version >= sa.literal_column("1"),
+)
+_IS_PASSED_OVER = sa.and_(
+    saga_runs.c.waiting_for.is_(None),
+    sa.exists()
+    .where(saga_events.c.saga_id == saga_runs.c.id, saga_events.c.seq == saga_runs.c.seq)
+    .where(saga_events.c.type == PASSED_OVER),
+)
+# What `explain` says of each: its test compares the two.
+_NEEDS_PERSON = sa.or_(
+    saga_runs.c.status == sa.literal_column(f"'{RunStatus.FAILED.value}'"),
+    sa.and_(
+        _IS_ACTIVE,
+        sa.or_(
+            sa.func.coalesce(saga_runs.c.waiting_for.in_([WaitingFor.OPERATOR, WaitingFor.HOLD]), sa.false()),
+            _IS_PASSED_OVER,
+        ),
+    ),
+)
 
 
 class Named(NamedTuple):
@@ -70,6 +96,8 @@ class Reads:
         offset: int,
         descending: bool,
         exclude_archived: bool = False,
+        needs_person: bool | None = None,
+        since: datetime | timedelta | None = None,
     ) -> list[SagaRun]:
         """Runs by start time (ids are time-ordered), filtered and paged, without their contexts."""
         query = sa.select(*_RUN)
@@ -88,9 +116,20 @@ class Reads:
                 query = query.where(column == value)
         if exclude_archived:
             query = query.where(saga_runs.c.archived_at.is_(None))
+        if needs_person is not None:
+            query = query.where(_NEEDS_PERSON if needs_person else ~_NEEDS_PERSON)
+        if since is not None:
+            first = sa.func.clock_timestamp() - since if isinstance(since, timedelta) else since
+            query = query.where(saga_runs.c.inserted_at >= first)
         order = saga_runs.c.id.desc() if descending else saga_runs.c.id.asc()
         page = query.order_by(order).limit(limit).offset(offset)
         return self._asked(lambda connection: [_bare_run(row) for row in connection.execute(page).mappings()])
+
+    def passed_over(self, saga_ids: Sequence[str]) -> set[str]:
+        """Those of these runs that may run and of which the last that happened is that no worker could run them."""
+        ids = sa.any_(sa.cast(list(saga_ids), sa.ARRAY(sa.UUID(False))))
+        query = sa.select(saga_runs.c.id).where(saga_runs.c.id == ids, _IS_ACTIVE, _IS_PASSED_OVER)
+        return self._asked(lambda connection: set(connection.execute(query).scalars()))
 
     def ids_of_label(self, kind: str, rest: str, *, source_env: str | None, limit: int) -> list[Named]:
         """Runs of a kind whose key is `rest`, or whose id ends with it; of several environments' the own one's."""

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sagaworker.errors import SagaNotFound, UnknownStep
+from sagaworker.errors import SagaNotFound
 from sagaworker.failpoints import Failpoints
 from sagaworker.heartbeat import Heartbeat
 from sagaworker.ledger.line import Line
@@ -16,7 +16,7 @@ from sagaworker.registry import Registry
 from sagaworker.runner.episode import Episode, EpisodeEnd
 from sagaworker.runner.holder import Holder, Observer, arm
 from sagaworker.runner.place import Place
-from sagaworker.runner.plan import Plan, planned
+from sagaworker.runner.plan import Plan, Unrunnable, planned
 from sagaworker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -51,10 +51,10 @@ class Runner:
                 return EpisodeEnd(saga_id=saga_id, status=run.status, outcome="busy")
             try:
                 plan = planned(run, self._registry)
-            except UnknownStep as exc:
-                log.error("saga %s waits: %s", saga_id, exc)  # noqa: TRY400 - the sentence says it all
-                self._ledger.pass_over(saga_id, run.fence, str(exc))
-                return EpisodeEnd(saga_id=saga_id, status=run.status, outcome="unrunnable", reason=str(exc))
+            except Unrunnable as exc:
+                log.error("saga %s waits: %s", saga_id, exc.reason)  # noqa: TRY400 - the sentence says it all
+                self._ledger.pass_over(saga_id, run.fence, exc.reason, step=exc.step)
+                return EpisodeEnd(saga_id=saga_id, status=run.status, outcome="unrunnable", reason=exc.reason)
             with place.entered():
                 try:
                     return self._walked(plan, claimer, line, place, observer)

@@ -27,22 +27,38 @@ class Plan:
         return replace(Doorbell.of(self.run), goes_first=True, step_idx=idx, step_name=self.steps[idx].name)
 
 
+class Unrunnable(Exception):
+    """A run that cannot be walked here. `step`: the one that is missing here, if that is why."""
+
+    def __init__(self, reason: str, step: str | None = None) -> None:
+        super().__init__(reason, step)
+        self.reason = reason
+        self.step = step
+
+
 def planned(run: SagaRun, registry: Registry) -> Plan:
     """A run with its steps loaded.
 
     Raises:
-        UnknownStep: a step is missing here, or what the ledger holds is no list that could be walked.
+        Unrunnable: a step is missing here, or what the ledger holds is no list that could be walked.
     """
     try:
         entries = thawed(run.step_modules)
     except (AttributeError, KeyError, TypeError) as exc:
-        raise UnknownStep(f"step list of saga {run.id} must be readable, got {type(exc).__name__}: {exc}") from exc
+        raise Unrunnable(f"step list of saga {run.id} must be readable, got {type(exc).__name__}: {exc}") from exc
     if not 0 <= run.current_step_idx < len(entries):
-        raise UnknownStep(
+        raise Unrunnable(
             f"step {run.current_step_idx} of saga {run.id} must be in its list, got {len(entries)} entries"
         )
     if not isinstance(run.inputs, dict):
-        raise UnknownStep(f"inputs of saga {run.id} must be an object, got a {type(run.inputs).__name__}")
-    steps = [registry.step(entry.step) for entry in entries]
+        raise Unrunnable(f"inputs of saga {run.id} must be an object, got a {type(run.inputs).__name__}")
+    steps = [_loaded(entry.step, registry) for entry in entries]
     # One bound for all of them: the lease's cap is the last line of defence, not the time-out.
     return Plan(run=run, entries=entries, steps=steps, undo_timeout=max(step.timeout for step in steps))
+
+
+def _loaded(path: str, registry: Registry) -> Step:
+    try:
+        return registry.step(path)
+    except UnknownStep as exc:
+        raise Unrunnable(str(exc), path) from exc

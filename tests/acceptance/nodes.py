@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 from pytest_celery import CeleryTestContainer, CeleryTestWorker
 
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 ROOT = Path(__file__).parents[2]
 _numbers = itertools.count(1)
@@ -64,7 +64,7 @@ class ProcessContainer(CeleryTestContainer):
         return self
 
     def ready(self) -> bool:
-        wait_until(self._is_ready, timeout=30, every=0.05, what=f"{self.name}: {self.ready_prompt!r} in its log")
+        wait_until(self._is_ready, every=0.05, what=f"{self.name}: {self.ready_prompt!r} in its log")
         return True
 
     def _is_ready(self) -> bool:
@@ -84,7 +84,7 @@ class ProcessContainer(CeleryTestContainer):
     def kill_group(self, signal: str | int = "SIGKILL") -> None:
         os.killpg(self.pid, _number(signal))
 
-    def wait(self, timeout: float) -> int:
+    def wait(self, timeout: float = PATIENCE) -> int:
         return self.process.wait(timeout)
 
     def restart(self, timeout: float = 30) -> None:
@@ -107,7 +107,7 @@ class ProcessContainer(CeleryTestContainer):
             return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(PATIENCE)
 
 
 class WorkerContainer(ProcessContainer):
@@ -170,7 +170,7 @@ class Flower(ProcessContainer):
             return False
 
     def text(self, path):
-        with urllib.request.urlopen(self.url + path, timeout=5) as answer:
+        with urllib.request.urlopen(self.url + path, timeout=PATIENCE) as answer:
             return answer.read().decode()
 
     def get(self, path):

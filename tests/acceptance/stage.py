@@ -17,9 +17,10 @@ from sagaworker.settings import Settings
 from tests.acceptance.nodes import CommandContainer, ProcessContainer, WorkerContainer
 from tests.showing import timeline
 from tests.steps_for_tests import journal
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 ACTS = "tests.steps_for_tests.acts:Acts"
+WAITS = "tests.steps_for_tests.acts:Waits"
 FAILS_ONCE = "tests.steps_for_tests.acts:FailsOnce"
 LEASE = 3.0
 SWEEP = 1.0
@@ -75,7 +76,7 @@ class Stage:
         """Send a task as a client without our code would: by name, to Celery's default queue."""
         return self.client.send_task(name, args=args, kwargs=kwargs, task_id=task_id).id
 
-    def finished(self, *saga_ids: str, timeout: float = 20.0):
+    def finished(self, *saga_ids: str, timeout: float = 2 * PATIENCE):
         """The terminal runs of these sagas; fails with the timeline of the first that is not."""
         runs = []
         for saga_id in saga_ids:
@@ -95,7 +96,9 @@ class Stage:
     def outcomes(self, saga_id: str) -> list[str]:
         return [str(episode.outcome) for episode in self.engine.timeline(saga_id).episodes]
 
-    def holder(self, saga_id: str, *, step: int | None = None, within: str = "entered", timeout: float = 10.0) -> int:
+    def holder(
+        self, saga_id: str, *, step: int | None = None, within: str = "entered", timeout: float = PATIENCE
+    ) -> int:
         """Wait until a worker is inside user code of the saga (of that step); the pid of the process."""
 
         def inside():

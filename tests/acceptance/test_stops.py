@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.stage import ACTS, FAILS_ONCE
+from tests.acceptance.stage import ACTS, FAILS_ONCE, WAITS
 from tests.showing import timeline
 from tests.steps_for_tests import journal
 from tests.waiting import wait_until
@@ -37,15 +37,15 @@ class Phases:
 
 @pytest.fixture(scope="module")
 def stage_settings():
-    return {"lease": 20.0, "sweep_interval": 4.0}  # so long that nothing but the stop itself can explain a quick resume
+    return {"lease": 600.0, "sweep_interval": 4.0}  # so long that nothing but the stop itself can explain a resume
 
 
 def in_every_phase(stage):
     """Start four sagas and wait until each is in its phase."""
     gate = stage.folder / f"gate-{uuid.uuid4()}"
-    quick = {"step": ACTS, "params": {"seconds": 0.03, "gate": str(gate)}}  # without a pause, once the gate is open
-    slow = {"step": ACTS, "params": {"gate": str(gate)}}
-    undone = {"step": ACTS, "params": {"undo_gate": str(gate)}}
+    quick = {"step": ACTS, "params": {"seconds": 0.1, "gate": str(gate)}}  # without a pause, once the gate is open
+    slow = {"step": WAITS, "params": {"gate": str(gate)}}
+    undone = {"step": WAITS, "params": {"undo_gate": str(gate)}}
     refused = {"step": FAILS_ONCE, "params": {"gate": str(gate)}}
     start = stage.engine.start
     phases = Phases(
@@ -160,14 +160,14 @@ def test_a_stop_leaves_no_doubt_and_another_worker_goes_on(stage, succession, wa
     for saga_id in phases.ids:
         assert_yielded(stage, saga_id)
     succession.following()
-    for run in stage.finished(*phases.ids, timeout=60):
+    for run in stage.finished(*phases.ids):
         assert run.recoveries == 0
         attempts = [row.attempts for row in stage.engine.list_step_results(run.id)]
         assert attempts == ([1, 2, 1] if run.kind == "retrying" else [1] * len(attempts)), timeline(
             stage.engine, run.id
         )
     assert not stage.breaches(*phases.ids)
-    worker.wait(60)
+    worker.wait()
 
 
 def test_a_terminated_task_is_yielded_and_its_child_ends(stage, succession):
@@ -178,7 +178,7 @@ def test_a_terminated_task_is_yielded_and_its_child_ends(stage, succession):
     # The answer comes after the last signal was sent.
     assert stage.client.control.revoke(tasks, terminate=True, reply=True, timeout=30, limit=1)
     phases.open_once_heard(stage)
-    for run in stage.finished(*phases.ids, timeout=60):
+    for run in stage.finished(*phases.ids):
         assert run.recoveries == 0
         assert stage.outcomes(run.id)[0] == "yielded"
     wait_until(lambda: not {child.pid for child in worker.children()} & set(pids.values()), what="the children ended")

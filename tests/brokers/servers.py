@@ -1,6 +1,6 @@
 """Brokers that come with no wheel, as processes of this machine where their programs are installed: RabbitMQ, Redis, Sentinel.
 
-`make rabbitmq` says how to install them. Without them the tests that ask for them are skipped.
+`make brokers` says how to install them. Without them the tests that ask for them are skipped.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def program(*names: str) -> str:
     """The first of these programs that is installed; the test is skipped where none is."""
     found = next(filter(None, map(shutil.which, names)), None)
     if found is None:
-        pytest.skip(f"{names[0]} is not installed (see `make rabbitmq`)")
+        pytest.skip(f"{names[0]} is not installed (see `make brokers`)")
     return found
 
 
@@ -93,7 +93,7 @@ class RabbitMQ(ServerProcess):
 
     def __init__(self, folder: Path) -> None:
         if not RABBITMQ.exists():
-            pytest.skip("rabbitmq-server is not installed (see `make rabbitmq`)")
+            pytest.skip("rabbitmq-server is not installed (see `make brokers`)")
         self.port = free_port()
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}//"
         env = {
@@ -142,10 +142,14 @@ class RabbitMQ(ServerProcess):
 class RedisServer(ServerProcess):
     """A Redis, or with `tls` one that speaks TLS only."""
 
-    def __init__(self, folder: Path, *options: str, port: int | None = None) -> None:
-        self.port = port or free_port()
+    def __init__(self, folder: Path, *options: str, tls: Path | None = None) -> None:
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
-        at = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
+        listen = ["--port", str(self.port)]
+        if tls is not None:
+            self.url = f"rediss://127.0.0.1:{self.port}/0?ssl_cert_reqs=required&ssl_ca_certs={tls}"
+            listen = ["--port", "0", "--tls-port", str(self.port), "--tls-ca-cert-file", str(tls)]
+        at = [*listen, "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
         super().__init__(folder, [program("redis-server", "valkey-server"), *at, *options])
 
     def client(self) -> redis.Redis:
@@ -175,6 +179,11 @@ class Sentinel(ServerProcess):
 
     def answers(self) -> bool:
         return self.master() is not None
+
+    def replicas(self) -> list[int]:
+        """The ports of the replicas it knows."""
+        with redis.Redis(port=self.port) as client:
+            return [int(one["port"]) for one in client.sentinel_slaves("shop")]
 
     def master(self) -> int | None:
         """The port of the master."""

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import signal
+import threading
+from queue import Queue
 
 import pytest
 from kombu import Connection
 
 from sagaworker.celery import install
+from sagaworker.domain.records import Doorbell
+from sagaworker.doorbell import Doorbells
+from sagaworker.settings import Settings
 from tests.acceptance.stage import ACTS, Stage
 from tests.brokers.house import app_of
+from tests.brokers.servers import RabbitMQ
 from tests.waiting import wait_until
 
 SHOP = "tests.brokers.shop"
@@ -67,6 +74,32 @@ def test_a_client_with_other_queue_arguments_than_the_worker_still_rings(vhost: 
     with install(app, database_url=stage.database_url, step_packages=stage.settings.step_packages).engine as engine:
         run = engine.start("other", [ACTS])
     stage.finished(run.id)
+
+
+def test_a_broker_that_stands_still_holds_no_caller(rabbitmq: RabbitMQ, vhost: str) -> None:
+    """Connected or not, a ring gives up: the caller is a web request, and the sweep rings later."""
+    doorbells = Doorbells.from_settings(Settings(broker_url=vhost))
+    bell = Doorbell(saga_id="01a00000-0000-7000-8000-000000000000", kind="k")
+    doorbells.ring([bell])
+    rabbitmq.send(signal.SIGSTOP)
+    try:
+        for caller in (doorbells, Doorbells.from_settings(Settings(broker_url=vhost))):
+            ended: Queue[Exception | None] = Queue()
+            threading.Thread(target=lambda to, who: to.put(rung(who, bell)), args=(ended, caller), daemon=True).start()
+            assert ended.get(timeout=60) is not None
+    finally:
+        rabbitmq.send(signal.SIGCONT)
+        doorbells.close()
+
+
+def rung(doorbells: Doorbells, bell: Doorbell) -> Exception | None:
+    """The first ring may go into the socket's buffer; one of many cannot."""
+    for _ in range(20_000):
+        try:
+            doorbells.ring([bell] * 50)
+        except Exception as exc:
+            return exc
+    return None
 
 
 def waiting(broker_url: str, queue: str) -> int:

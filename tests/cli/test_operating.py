@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import psycopg
 import pytest
 
@@ -54,6 +56,18 @@ def test_who_is_the_login_name_unless_given(
     assert engine.get(run.id).waiting_for is None
 
 
+def test_who_cancelled_is_the_login_name_unless_given(
+    commands: Commands, engine: Engine, waiting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGNAME", "berta")
+    assert commands("cancel", waiting, "--reason", "not wanted").exit_code == 0
+    assert commands("cancel", waiting, "--who", "ann").exit_code == 0
+    asked = engine.timeline(waiting).journal[-2:]
+    assert [(one.data["who"], one.data["reason"]) for one in asked] == [("berta", "not wanted"), ("ann", None)]
+    said = " ".join(commands("explain", waiting).stdout.split())
+    assert "A cancel was accepted by berta (not wanted), then by ann: as soon as it goes on, it is undone." in said
+
+
 def test_a_stale_view_is_refused(commands: Commands, engine: Engine, waiting: str) -> None:
     seq = commands.json("explain", waiting)["seq"]
     commands("cancel", waiting)
@@ -67,7 +81,7 @@ def test_retry_of_what_is_over_is_refused_with_a_sentence(commands: Commands, en
     run = engine.run(engine.start("t", ["steps.echo"]).id)
     refused = commands("retry", run.id, "--reason", "x")
     assert refused.exit_code == 1
-    assert "must be failed, or wait for an operator for retry, got completed" in refused.stderr
+    assert "or be one that no worker could run, for retry, got completed" in refused.stderr
 
 
 def test_a_saga_that_was_given_up_is_retried_or_undone(commands: Commands, engine: Engine) -> None:
@@ -78,6 +92,47 @@ def test_a_saga_that_was_given_up_is_retried_or_undone(commands: Commands, engin
         hold.close()
         engine.take_over_dead(engine.owner)
         assert commands.json("retry", run.id, *undo, "--reason", "x")["status"] == status
+
+
+def test_a_saga_whose_module_is_missing_is_explained_and_retried_at_a_terminal(
+    commands: Commands, engine: Engine
+) -> None:
+    id = commands.json("start", "pay", "steps.echo", "--key", "7")["id"]
+    commands("run", id, SAGAWORKER_STEP_PACKAGES="shop")
+    for arguments in (["show", id, "--journal"], ["explain", id]):
+        said = " ".join(commands(*arguments).stdout.split())
+        assert "step 'steps.echo' must be in an allowed package (shop), got another" in said
+    assert f"sagaworker retry {id} --reason ..." in commands("explain", id).stdout
+    assert commands("retry", id, "--reason", "allowed", "--who", "ann").exit_code == 0
+    assert "ann: allowed" in commands("show", id, "--journal").stdout
+    assert engine.run(id).status == "completed"
+
+
+def test_list_says_what_each_saga_waits_for_and_which_need_a_person(
+    commands: Commands, engine: Engine, waiting: str
+) -> None:
+    held, stuck, retried, idle = (engine.start("t", ["steps.echo"], key=key).id for key in "abcd")
+    commands("hold", held, "--reason", "x")
+    commands("run", stuck, SAGAWORKER_STEP_PACKAGES="shop")
+    hold = claimed(engine, retried)
+    hold.park("retry", 7250.0)
+    hold.close()
+    lines = commands("list").stdout.splitlines()
+    below = {line.split()[0]: after.strip() for line, after in itertools.pairwise([*lines[1:], ""])}
+    assert [below[id] for id in (waiting, held, stuck)] == [
+        "waits for operator",
+        "waits for hold",
+        "no worker could run it",
+    ]
+    assert below[retried] == "waits for retry, 2 h left"
+    assert lines[1].startswith(idle)
+    assert lines[2].startswith(retried), "nothing is below what waits for nothing"
+    assert all(len(line) <= 80 for line in lines)
+    assert [run["id"] for run in commands.json("list", "--needs-person")] == [stuck, held, waiting]
+    assert "no worker could run it" in commands("list", "--needs-person", "--status", "pending", "--since", "1h").stdout
+    assert commands("list", "--since", "2999-01-01T00:00:00Z").stdout == "no sagas\n"
+    refused = commands("list", "--since", "yesterday")
+    assert (refused.exit_code, "since must be an instant" in refused.stderr) == (1, True)
 
 
 def test_without_a_reason_or_an_answer_it_is_wrong_usage(commands: Commands, waiting: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from sagaworker.cli import words
 from sagaworker.cli.spans import spans
 from sagaworker.domain.records import JournalEntry, SagaRun, StepResult
-from sagaworker.domain.status import RunStatus, StepStatus
+from sagaworker.domain.status import RunStatus, StepStatus, WaitingFor
 
 NOON = datetime(2031, 5, 4, 12, tzinfo=UTC)
 
@@ -38,6 +38,21 @@ def test_a_duration_has_two_figures_at_most(seconds: float, text: str) -> None:
 )
 def test_ago_has_one_figure(seconds: float, text: str) -> None:
     assert words.ago(timedelta(seconds=seconds)) == text
+
+
+@pytest.mark.parametrize(
+    ("waiting_for", "wake_at", "text"),
+    [
+        (None, NOON, ""),
+        (WaitingFor.OPERATOR, None, "waits for operator"),
+        (WaitingFor.RETRY, NOON + timedelta(seconds=185), "waits for retry, 3 min left"),
+        (WaitingFor.QUARANTINE, NOON - timedelta(seconds=3), "waits for quarantine, 0 s left"),
+    ],
+)
+def test_what_is_waited_for_is_short_enough_for_a_list(
+    waiting_for: WaitingFor | None, wake_at: datetime | None, text: str
+) -> None:
+    assert words.waiting_left(run(waiting_for=waiting_for, wake_at=wake_at), NOON) == text
 
 
 @pytest.mark.parametrize(

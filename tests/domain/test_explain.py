@@ -54,12 +54,33 @@ def held(by, reason):
     )
 
 
+def passed_over(**data):
+    return JournalEntry(
+        saga_id="x", seq=9, type="saga.recovery_skipped", step_idx=1, created_at=AGO,
+        data={"reason": "step 'shop.ship' must be there, got none\ndid you mean shop.shop?", **data},
+    )  # fmt: skip
+
+
+TRIED = {"step": "shop.ship", "host": "vm", "pid": 7, "tries": 3, "last_at": NOW.isoformat()}
 ERROR = {"kind": "OSError", "message": "bank is away"}
 FAILED = {"reason": "step_failed:charge"}
 
 CASES = [
     (place(R.PENDING), ["nothing of it has begun", "waits for a free worker", "rung again at 2031-05-04 12:05"], False),
     (place(R.PENDING, W.HOLD, journal=[held("ann", "audit")]), ["on hold by ann", "(audit)"], True),
+    (
+        place(R.PENDING, journal=[passed_over(**TRIED)]),
+        [
+            "No worker could run it: step 'shop.ship' must be there, got none; did you mean shop.shop? That was last",
+            "last tried at 2031-05-04 12:00:00 UTC by vm:7, 3 times since 2031-05-04 11:55:00 UTC.",
+            "A worker can, where module shop.ship can be imported",
+            "rung again at 2031-05-04 12:05",
+        ],
+        True,
+    ),
+    (place(R.RUNNING, journal=[passed_over()]), ["last tried at 2031-05-04 11:55:00 UTC.", "is repaired"], True),
+    (place(R.RUNNING, W.RETRY, S.PENDING, journal=[passed_over(**TRIED)]), ["Its step failed"], False),
+    (place(R.RUNNING, journal=[passed_over(**TRIED), held("ann", "x")]), ["waits for a free worker"], False),
     (place(R.RUNNING, holder=SOON), ["at charge (step 2 of 3)", "is about to begin it"], False),
     (
         place(R.RUNNING, None, S.RUNNING, holder=SOON, row={"deadline_at": SOON}),
@@ -121,12 +142,20 @@ CASES = [
 ]
 
 
+def test_an_orphan_that_no_sweep_can_take_over_needs_a_person_though_no_command_helps():
+    found = explain(place(R.RUNNING, None, S.RUNNING, holder=AGO, journal=[passed_over()]), NOW)
+    assert "its lease ran out" in found.text
+    assert "must be there, got none" in found.text
+    assert found.needs_person
+    assert found.commands == ()
+
+
 @pytest.mark.parametrize(("timeline", "says", "needs_person"), CASES)
 def test_a_place_is_explained(timeline, says, needs_person):
     found = explain(timeline, NOW)
     assert [phrase for phrase in says if phrase not in found.text] == [], found.text
     assert found.needs_person is needs_person
-    assert bool(found.commands) is needs_person
+    assert not found.commands or needs_person
     assert "  " not in found.text
     assert "None" not in found.text
 

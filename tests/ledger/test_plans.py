@@ -238,6 +238,8 @@ def use_what_people_and_recovery_do(engine):
     assert None not in landed
     doubted()[1].absent()
     assert engine.ledger.pass_over(ids["rung_again"], 0, "a list that is none", pace=True)
+    assert not engine.ledger.pass_over(ids["rung_again"], 0, "a list that is none")
+    assert operating.retry_passed_over(order(ids["rung_again"]))
     operating.now()
     with engine.database.checkout() as connection:
         execute(connection, "operated", {"saga_id": ids["yielded"], "request": "none"})

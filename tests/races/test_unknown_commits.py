@@ -7,6 +7,7 @@ import pytest
 from sagaworker.engine import Engine
 from sagaworker.runner import HostPlace
 from sagaworker.settings import Settings
+from tests.holding import claimed
 from tests.relay import Relay
 from tests.runner import steps
 from tests.showing import timeline
@@ -97,6 +98,23 @@ def test_a_start_and_a_cancel_happen_once_whatever_is_lost(engine, relay, what, 
     relay.lose("", 0)
     assert engine.get(run.id).status == "rolled_back"
     assert len(engine.timeline(run.id).journal) == 2
+    assert engine.audit() == []
+
+
+@pytest.mark.parametrize("what", ["question", "answer"])
+@pytest.mark.parametrize("lost_at", range(5))
+def test_a_cancel_of_a_running_step_is_on_record_once_whatever_is_lost(engine, relay, what, lost_at):
+    run = engine.start("t", ["steps.echo"])
+    hold = claimed(engine, run.id)
+    for _ in range(2):
+        relay.lose(what, lost_at)
+        assert engine.cancel(run.id, "not wanted", who="ann") == "requested"
+        relay.lose("", 0)
+    asked = [entry for entry in engine.timeline(run.id).journal if entry.type == "saga.cancel_requested"]
+    assert len(asked) == 2
+    hold.yield_()
+    hold.close()
+    assert engine.run(run.id).status == "rolled_back"
     assert engine.audit() == []
 
 

@@ -185,12 +185,31 @@ def test_a_cancel_before_anything_began_rolls_back_at_once_and_is_asked_once(eng
     assert engine.get(run.id).error == {"reason": "cancelled", "compensate_from_idx": None}
 
 
-def test_a_cancel_asked_twice_leaves_one_journal_row(engine):
-    steps.Calls.hook = lambda state: [engine.cancel(state.saga_id, "a"), engine.cancel(state.saga_id, "b")]
+def test_a_cancel_asked_twice_keeps_who_asked_and_why_both_times(engine):
+    answers = []
+    steps.Calls.hook = lambda state: answers.extend(
+        [engine.cancel(state.saga_id, "a", who="ann"), engine.cancel(state.saga_id, "b", who="bob")]
+    )
     run = walked(engine, S + "Calls")
+    assert answers == ["requested", "requested"]
     rows = [entry for entry in engine.timeline(run.id).journal if entry.type == "saga.cancel_requested"]
-    assert len(rows) == 1
-    assert run.cancel_reason == "a"
+    assert [(row.data["who"], row.data["reason"]) for row in rows] == [("ann", "a"), ("bob", "b")]
+    assert (run.status, run.cancel_reason) == (RunStatus.ROLLED_BACK, "a")
+    assert "because it was cancelled by ann (a), then by bob (b)" in engine.explain(run.id).text
+    assert engine.cancel(run.id, "c") == "not_active"
+    assert len(engine.timeline(run.id).journal) == rows[-1].seq + 2, "a refused one leaves no row"
+
+
+def test_a_second_cancel_does_not_turn_round_what_waits_for_the_first(engine):
+    run = engine.start("test", [S + "Works"])
+    engine.hold(run.id, reason="x", who="ann")
+    assert [engine.cancel(run.id), engine.cancel(run.id, "b")] == ["requested", "requested"]
+    held = engine.get(run.id)
+    assert (held.status, held.waiting_for, held.cancel_reason) == (RunStatus.PENDING, "hold", None)
+    engine.release(run.id, reason="x", who="ann")
+    assert engine.cancel(run.id, "c") == "requested"
+    assert engine.run(run.id).status is RunStatus.ROLLED_BACK
+    assert [e.data["reason"] for e in engine.timeline(run.id).journal if "cancel" in e.type] == [None, "b", "c"]
 
 
 def test_a_step_that_checks_is_stopped_early_by_a_cancel(engine):

@@ -12,7 +12,8 @@ from tests.waiting import wait_until
 
 class Acts:
     """Does what its params say: wait `seconds`, or until the file `gate` is there, or for what comes first of both; have
-    an effect, wait `after` seconds, `fail`; undo in `undo_seconds`, or once the file `undo_gate` is there.
+    an effect, wait `after` seconds, or until the file `after_gate` is there, `fail`; undo in `undo_seconds`, or once the
+    file `undo_gate` is there.
     """
 
     TIMEOUT = 20
@@ -20,11 +21,12 @@ class Acts:
     def execute(self, state: SagaState) -> SagaState:
         note(state, "entered")
         gate, seconds = state.params.get("gate"), state.params.get("seconds")
-        if gate and seconds is None:
-            wait_until(Path(gate).exists, what=f"the file {gate}", timeout=19, every=0.01)
+        if seconds is None:
+            self._wait_at(gate)
         elif not (gate and Path(gate).exists()):
             time.sleep(seconds or 0)  # noqa: TID251 - how long it takes is what it is for
         note(state, "did")
+        self._wait_at(state.params.get("after_gate"))
         time.sleep(state.params.get("after", 0))  # noqa: TID251 - the same
         if state.params.get("fail"):
             note(state, "undid")  # what it did is undone: it may say that it had no effect
@@ -33,10 +35,20 @@ class Acts:
 
     def compensate(self, state: SagaState) -> None:
         note(state, "undoing")
-        if gate := state.params.get("undo_gate"):
-            wait_until(Path(gate).exists, what=f"the file {gate}", timeout=19, every=0.01)
+        self._wait_at(state.params.get("undo_gate"))
         time.sleep(state.params.get("undo_seconds", 0))  # noqa: TID251 - the same
         note(state, "undid")
+
+    def _wait_at(self, gate: str | None) -> None:
+        if gate:
+            wait_until(Path(gate).exists, what=f"the file {gate}", timeout=self.TIMEOUT - 1, every=0.01)
+
+
+class Waits(Acts):
+    """May wait at its gates for as long as any test takes to open them. A doubt of it makes its undo wait as long."""
+
+    NAME = "Waits"
+    TIMEOUT = 300
 
 
 class HaltsInDoubt(Acts):

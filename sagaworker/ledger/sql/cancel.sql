@@ -1,11 +1,12 @@
 -- move: pending -> pending; pending -> rolled_back; running -> running; running -> compensating; running -> rolled_back
 -- Not fenced: anybody may cancel. An owned saga gets the flag, which its holder reads in every move; an unowned one is
 -- turned round here. A saga on hold, with an operator or with children keeps waiting, and the flag acts when it ends.
+-- Asked again, nothing changes but the journal: who asked, and why.
 WITH found AS (
   SELECT
     r.id,
     l.step_idx AS idx,
-    r.status = 'running' AND (
+    r.cancel_requested OR r.status = 'running' AND (
       EXISTS (SELECT FROM saga_episodes AS e WHERE e.saga_id = %(saga_id)s AND e.ended_at IS NULL)
       OR coalesce(r.waiting_for IN ('hold', 'operator', 'children'), false)
     ) OR r.status = 'pending' AND r.waiting_for IS NOT NULL AS flag_only,
@@ -22,14 +23,14 @@ WITH found AS (
       ) END AS undo_idx
   FROM saga_runs AS r
   LEFT JOIN saga_step_results AS l ON l.saga_id = %(saga_id)s AND l.step_idx = r.current_step_idx
-  WHERE r.id = %(saga_id)s AND r.status IN ('pending', 'running') AND NOT r.cancel_requested AND r.archived_at IS NULL
+  WHERE r.id = %(saga_id)s AND r.status IN ('pending', 'running') AND r.archived_at IS NULL
 ),
 run AS (
   UPDATE saga_runs AS r
   SET
     seq = r.seq + 1,
     cancel_requested = true,
-    cancel_reason = coalesce(r.cancel_reason, %(reason)s),
+    cancel_reason = CASE WHEN r.cancel_requested THEN r.cancel_reason ELSE %(reason)s END,
     status = CASE
       WHEN found.flag_only THEN r.status
       WHEN found.undo_idx IS NULL THEN 'rolled_back'
@@ -82,7 +83,7 @@ journal AS (
     run.id, run.seq, 'saga.cancel_requested', run.idx,
     jsonb_build_object(
       'status', run.status, 'waiting_for', run.waiting_for, 'class', 'cancelled', 'reason', %(reason)s::text,
-      'compensate_from_idx', run.undo_idx)
+      'who', %(who)s::text, 'request', %(request)s::text, 'compensate_from_idx', run.undo_idx)
   FROM run
 )
 SELECT run.status, run.flag_only

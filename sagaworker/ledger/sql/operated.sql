@@ -1,4 +1,4 @@
--- read: whether an operator's request is on record, for one whose acknowledgement was lost
+-- read: whether a person's request is on record, for one whose acknowledgement was lost
 SELECT j.data ->> 'status' AS status
 FROM saga_events AS j
 WHERE j.saga_id = %(saga_id)s AND j.data ->> 'request' = %(request)s
