@@ -199,6 +199,16 @@ class Host:
             found = connection.execute(query, parameters)
             return found.fetchall() if found.description else []
 
+    def end_connections(self) -> None:
+        """End those that the worker's children have of their own, as a database that is restarted does; ours stay."""
+        children = {connection.laddr.port for child in self.hands.children() for connection in child.net_connections()}
+        ports = [port for port in children if port]
+        self.ask(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name !~ '^sagaworker' AND client_port = ANY(%s)",
+            ports,
+        )
+
     def stop(self, container: ProcessContainer, *, opening: gates.Gate) -> None:
         """As a deployment stops a worker: SIGTERM, and what it has in hand is finished first."""
         container.kill("SIGTERM")

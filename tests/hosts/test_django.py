@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 
+from sagaworker.celery.django import renew_connections
 from tests.hosts.host import DJANGO
 from tests.hosts.walks import Walks
+from tests.showing import timeline
 from tests.waiting import wait_until
 
 
@@ -55,3 +59,24 @@ def test_the_shops_own_tasks_keep_their_retries_queues_and_rates(shop):
     ours = {line.partition("sagaworker.")[2] for line in told.splitlines() if "sagaworker." in line}
     assert "run_saga [max_retries=0]" in ours
     assert {one.partition(" ")[2] for one in ours} == {"[max_retries=0]"}
+
+
+def test_a_connection_that_the_server_ended_within_a_step_is_not_what_its_next_attempt_gets(shop):
+    """Django keeps it until a request or a task is over; a saga's steps are one task."""
+    placed = shop.order()
+    shop.finished(placed["saga"])
+    gate = shop.gate(f"invoice-{shop.broker.name}")
+    inputs = {"order": placed["order"], "gate": gate.name}
+    steps = ["shop.steps.reserve", "shop.steps.invoice"]
+    started = shop.post("/tasks/sagaworker.start_saga", args=["invoices", steps, inputs], wait=True)
+    gate.reached()
+    shop.end_connections()
+    gate.opens()
+    done = shop.finished(started["result"])
+    assert done.status == "completed", timeline(shop.engine, done.id)
+    assert [row.attempts for row in shop.engine.list_step_results(done.id)] == [1, 2]
+
+
+def test_a_django_that_is_imported_and_not_in_use_is_left_alone():
+    assert importlib.import_module("django.db").connections is not None
+    renew_connections(after_failure=True)

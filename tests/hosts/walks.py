@@ -71,6 +71,20 @@ class Walks:
         done = shop.finished(started["result"])
         assert (done.status, done.key) == ("completed", f"task:{started['id']}")
 
+    def test_a_step_that_times_out_inside_a_query_leaves_its_undo_a_connection_that_works(self, shop):
+        placed = shop.order()
+        shop.finished(placed["saga"])
+        steps = [f"{shop.package}.steps.{name}" for name in ("reserve", "stall")]
+        started = shop.post(
+            "/tasks/sagaworker.start_saga", args=["stalls", steps, {"order": placed["order"]}], wait=True
+        )
+        done = shop.finished(started["result"])
+        rows = shop.engine.list_step_results(done.id)
+        assert (done.status, shop.status_of(placed["order"])) == ("rolled_back", "released"), timeline(
+            shop.engine, done.id
+        )
+        assert [(row.in_doubt, row.compensation_attempts) for row in rows] == [(False, 1), (True, 1)]
+
     def test_the_ledger_is_sound_and_beside_it_nothing_of_the_shops_was_touched(self, shop):
         assert shop.engine.audit() == []
         assert shop.ask("SELECT title FROM episodes") == [("Pilot",)]
