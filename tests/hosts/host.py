@@ -174,6 +174,10 @@ class Host:
         assert answer.status_code == status, (answer.status_code, answer.text, self.web.logs()[-3000:])
         return answer.json() if answer.headers["content-type"].startswith("application/json") else {}
 
+    def submit(self, path: str, **form: str) -> dict[str, Any]:
+        """As a form, and in the query: each shop reads it where it is used to."""
+        return self._client.post(f"{self.web.url}{path}", data=form, params=form).raise_for_status().json()
+
     def order(self, **wish: object) -> dict[str, Any]:
         """Place an order: its own id and its saga's."""
         if self.project is FASTAPI:

@@ -17,6 +17,11 @@ class Walks:
         assert shop.status_of(placed["order"]) == "shipped"
         assert (placed["same"], placed["kept"]) == (True, True)
 
+    def test_the_lines_of_the_page_start_a_saga(self, shop):
+        bought = shop.submit("/buy", email="ann@example.com")
+        assert shop.finished(bought["saga"]).status == "completed"
+        assert shop.status_of(bought["order"]) == "shipped"
+
     def test_a_failing_saga_is_rolled_back_in_the_shops_tables(self, shop):
         placed = shop.order(declined=True)
         done = shop.finished(placed["saga"])
@@ -41,7 +46,7 @@ class Walks:
         gate = shop.gate(f"cancel-{by}-{shop.broker.name}")
         placed = shop.order(gate=gate.name)
         gate.reached()
-        answer = shop.post(f"/cancel/{placed['saga']}?by={by}")["answer"]
+        answer = shop.post(f"/cancel/{by}/{placed['saga']}")["answer"]
         assert answer == ("requested" if by == "api" else "sent")
         wait_until(lambda: shop.engine.get(placed["saga"]).cancel_requested)
         gate.opens()
