@@ -249,6 +249,7 @@ def use_what_people_and_recovery_do(engine):
     for is_parked in (False, True):
         sagas.sweeping.due(SCOPE, is_parked=is_parked, stale_after=timedelta(0), limit=100)
     engine.list_stale_running()
+    engine.reads.identity()
     engine.sweep_if_overdue()
     engine.recovery.mismatched()
     sagas.close()
