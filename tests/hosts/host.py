@@ -107,6 +107,7 @@ class Host:
             "PYTHONPATH": str(ROOT),
             "PYTHONWARNINGS": "default",
             "DATABASE_URL": database_url,
+            "SAGAWORKER_DATABASE_URL": database_url,
             "BROKER_URL": broker.url,
             "RESULT_BACKEND": broker.results,
             gates.VARIABLE: str(folder),
@@ -118,6 +119,12 @@ class Host:
         self._client = httpx.Client(timeout=30, trust_env=False)
         self._processes: list[ProcessContainer] = []
         self._numbers = iter(range(1, 10_000))
+
+    @property
+    def test_database_url(self) -> str:
+        """The database that Django makes for its tests: test_ and the name of its own."""
+        server, _, name = self.database_url.rpartition("/")
+        return f"{server}/test_{name}"
 
     def command(self, *command: str, **env: str) -> str:
         """Run a command in the shop's folder; what it printed. Fails with its output."""
@@ -137,7 +144,7 @@ class Host:
         """The shop's own tables, then ours beside them, as a deployment does."""
         self.command(*self.project.migrate)
         self.ask("INSERT INTO episodes (title) VALUES ('Pilot')")
-        self.command("-m", "sagaworker", "migrate", SAGAWORKER_DATABASE_URL=self.database_url)
+        self.command("-m", "sagaworker", "migrate")
 
     def open(self) -> None:
         """Start the web server and a worker."""

@@ -6,6 +6,7 @@ import importlib
 
 import pytest
 
+from sagaworker import Engine, InvalidInput
 from sagaworker.celery.django import renew_connections
 from tests.hosts.host import DJANGO
 from tests.hosts.walks import Walks
@@ -80,3 +81,11 @@ def test_a_connection_that_the_server_ended_within_a_step_is_not_what_its_next_a
 def test_a_django_that_is_imported_and_not_in_use_is_left_alone():
     assert importlib.import_module("django.db").connections is not None
     renew_connections(after_failure=True)
+
+
+def test_djangos_own_connection_is_refused_with_what_to_give_instead(database_url):
+    with (
+        Engine.from_env(database_url=database_url, step_packages="steps") as engine,
+        pytest.raises(InvalidInput, match=r"got a django.*\n.*give what is beneath it, connection\.connection"),
+    ):
+        engine.start("t", ["steps.echo"], connection=importlib.import_module("django.db").connection)

@@ -21,14 +21,18 @@ def test_each_piece_of_a_block_stands_in_its_file(path):
 
 def test_every_block_says_which_file_it_is_of():
     assert None not in BLOCKS
-    assert len(BLOCKS) == 7
+    assert len(BLOCKS) == 8
 
 
 def test_commands_that_import_steps_have_django_set_up(open_shop):
     shop = open_shop(DJANGO)
-    env = {"SAGAWORKER_DATABASE_URL": shop.database_url, "SAGAWORKER_STEP_PACKAGES": "shop.steps"}
-    told = shop.command("sagas.py", "steps", **env)
+    told = shop.command("sagas.py", "steps", SAGAWORKER_STEP_PACKAGES="shop.steps")
     assert "shop.steps.reserve" in told
     assert "importable" not in told
-    shop.command("sagas.py", "start", "checkout", "shop.steps.reserve", "--input", "order=1", **env)
-    assert [run.kind for run in shop.engine.list()] == ["checkout"]
+
+
+def test_the_shops_own_tests_run_on_djangos_database_of_the_tests(open_shop):
+    shop = open_shop(DJANGO)
+    told = shop.command("manage.py", "test", "--no-input", SAGAWORKER_DATABASE_URL=shop.test_database_url)
+    assert "Ran 2 tests" in told
+    assert shop.engine.list() == []

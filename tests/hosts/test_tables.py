@@ -63,7 +63,7 @@ def test_djangos_migrations_and_ours_go_their_own_ways(open_shop):
 
 def test_our_tables_go_and_a_shop_stays_as_it_is(open_shop):
     shop = open_shop(FASTAPI)
-    shop.command("-m", "sagaworker", "migrate", "--to", "base", "--yes", SAGAWORKER_DATABASE_URL=shop.database_url)
+    shop.command("-m", "sagaworker", "migrate", "--to", "base", "--yes")
     assert shop.ask("SELECT version_num FROM alembic_version") == [("0004",)]
     assert shop.ask("SELECT title FROM episodes") == [("Pilot",)]
     assert shop.ask("SELECT tablename FROM pg_tables WHERE tablename LIKE 'saga%%'") == [("sagaworker_version",)]
