@@ -191,8 +191,11 @@ class Host:
             wish = {"inputs": wish}
         return self.post("/orders", **wish)
 
+    def look(self, order: int) -> dict[str, Any]:
+        return self._client.get(f"{self.web.url}/orders/{order}").raise_for_status().json()
+
     def status_of(self, order: int) -> str:
-        return self._client.get(f"{self.web.url}/orders/{order}").raise_for_status().json()["status"]
+        return self.look(order)["status"]
 
     def finished(self, saga_id: str, timeout: float = 20):
         """The terminal run; fails with its timeline and what the workers said."""

@@ -27,6 +27,12 @@ def test_a_saga_joins_a_session_of_every_kind(shop, kind):
     assert shop.status_of(placed["order"]) == "shipped"
 
 
+def test_the_shops_own_json_stays_the_shops(shop):
+    placed = shop.post("/orders")
+    assert placed["kept"] is True  # its saga has the numbers of everybody
+    assert shop.look(placed["order"])["euros"] == "Decimal"
+
+
 def test_a_client_encoding_that_lacks_a_letter_of_the_saga_changes_nothing(shop):
     email = "søren-☃@example.com"
     placed = shop.post("/orders?kind=latin1", inputs={"greeting": email})
