@@ -10,15 +10,17 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
 
 from billiard.process import current_process
 from celery import Celery
 from celery.worker import state as worker_state
 
 from sagaworker.celery.announce import Announcer
+from sagaworker.celery.django import renew_connections
 from sagaworker.celery.polite import StopFlag, TermNotice
 from sagaworker.celery.watch import Watch
+from sagaworker.domain.records import Doorbell
+from sagaworker.domain.status import RunStatus
 from sagaworker.doorbell import Doorbells
 from sagaworker.engine import Engine
 from sagaworker.runner import ChildPlace, EpisodeEnd, Place, ThreadPlace
@@ -82,9 +84,15 @@ class Process:
                 saga_id, place=place, should_stop=should_stop, entered=entered, task_id=task_id
             )
 
-        def entered(*step: Any) -> None:
+        last_idx: int | None = None
+
+        def entered(doorbell: Doorbell, status: RunStatus) -> None:
+            nonlocal last_idx
+            # What is entered again, or undone, is so because something failed.
+            renew_connections(after_failure=status is RunStatus.COMPENSATING or doorbell.step_idx == last_idx)
+            last_idx = doorbell.step_idx
             if self._app.conf.worker_send_task_events:
-                self._announcer.entered(task_id, hostname, *step)
+                self._announcer.entered(task_id, hostname, doorbell, status)
 
         try:
             if threading.current_thread() is not threading.main_thread():

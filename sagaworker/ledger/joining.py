@@ -139,7 +139,8 @@ def _joined(connection: object) -> Joined:
     if not isinstance(driver, psycopg.Connection):
         raise InvalidInput(
             f"connection must be a SQLAlchemy Connection or Session over psycopg 3, or a psycopg 3 connection, got a"
-            f" {type(driver).__module__}.{type(driver).__name__}"
+            f" {type(driver).__module__}.{type(driver).__name__}",
+            "of Django's connection give what is beneath it, connection.connection; for asynchronous ones see docs/hosts.md",
         )
     if driver.autocommit and driver.info.transaction_status is TransactionStatus.IDLE:
         raise InvalidInput("connection must be in a transaction, got one in autocommit", "open a transaction first")

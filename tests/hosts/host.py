@@ -9,7 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import psycopg
@@ -33,6 +33,9 @@ class Broker:
     name: str
     url: str
     results: str
+
+
+NO_BROKER = Broker("none", "memory://", "cache+memory://")
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,7 @@ class Host:
             "PYTHONPATH": str(ROOT),
             "PYTHONWARNINGS": "default",
             "DATABASE_URL": database_url,
+            "SAGAWORKER_DATABASE_URL": database_url,
             "BROKER_URL": broker.url,
             "RESULT_BACKEND": broker.results,
             gates.VARIABLE: str(folder),
@@ -115,6 +119,12 @@ class Host:
         self._client = httpx.Client(timeout=30, trust_env=False)
         self._processes: list[ProcessContainer] = []
         self._numbers = iter(range(1, 10_000))
+
+    @property
+    def test_database_url(self) -> str:
+        """The database that Django makes for its tests: test_ and the name of its own."""
+        server, _, name = self.database_url.rpartition("/")
+        return f"{server}/test_{name}"
 
     def command(self, *command: str, **env: str) -> str:
         """Run a command in the shop's folder; what it printed. Fails with its output."""
@@ -134,7 +144,7 @@ class Host:
         """The shop's own tables, then ours beside them, as a deployment does."""
         self.command(*self.project.migrate)
         self.ask("INSERT INTO episodes (title) VALUES ('Pilot')")
-        self.command("-m", "sagaworker", "migrate", SAGAWORKER_DATABASE_URL=self.database_url)
+        self.command("-m", "sagaworker", "migrate")
 
     def open(self) -> None:
         """Start the web server and a worker."""
@@ -171,14 +181,21 @@ class Host:
         assert answer.status_code == status, (answer.status_code, answer.text, self.web.logs()[-3000:])
         return answer.json() if answer.headers["content-type"].startswith("application/json") else {}
 
+    def submit(self, path: str, **form: str) -> dict[str, Any]:
+        """As a form, and in the query: each shop reads it where it is used to."""
+        return self._client.post(f"{self.web.url}{path}", data=form, params=form).raise_for_status().json()
+
     def order(self, **wish: object) -> dict[str, Any]:
         """Place an order: its own id and its saga's."""
         if self.project is FASTAPI:
             wish = {"inputs": wish}
         return self.post("/orders", **wish)
 
+    def look(self, order: int) -> dict[str, Any]:
+        return self._client.get(f"{self.web.url}/orders/{order}").raise_for_status().json()
+
     def status_of(self, order: int) -> str:
-        return self._client.get(f"{self.web.url}/orders/{order}").raise_for_status().json()["status"]
+        return self.look(order)["status"]
 
     def finished(self, saga_id: str, timeout: float = 20):
         """The terminal run; fails with its timeline and what the workers said."""
@@ -196,12 +213,28 @@ class Host:
             found = connection.execute(query, parameters)
             return found.fetchall() if found.description else []
 
+    def end_connections(self) -> None:
+        """End those that the worker's children have of their own, as a database that is restarted does; ours stay."""
+        children = {connection.laddr.port for child in self.hands.children() for connection in child.net_connections()}
+        ports = [port for port in children if port]
+        self.ask(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name !~ '^sagaworker' AND client_port = ANY(%s)",
+            ports,
+        )
+
     def stop(self, container: ProcessContainer, *, opening: gates.Gate) -> None:
         """As a deployment stops a worker: SIGTERM, and what it has in hand is finished first."""
         container.kill("SIGTERM")
         wait_until(lambda: "Warm shutdown" in container.logs(), what="the worker told to stop")
         opening.opens()
         assert container.wait(20) == 0, container.logs()[-3000:]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         for process in self._processes:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 
+from sagaworker import Engine, InvalidInput
+from sagaworker.celery.django import renew_connections
 from tests.hosts.host import DJANGO
 from tests.hosts.walks import Walks
+from tests.showing import timeline
 from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
-def shop(open_shop):
-    shop = open_shop(DJANGO)
+def shop(open_shop, broker):
+    shop = open_shop(DJANGO, broker, schema="of_sagas" if broker.name == "rabbitmq" else None)
     shop.open()
     return shop
 
@@ -57,6 +62,30 @@ def test_the_shops_own_tasks_keep_their_retries_queues_and_rates(shop):
     assert {one.partition(" ")[2] for one in ours} == {"[max_retries=0]"}
 
 
-def test_the_shop_has_nothing_to_migrate_and_its_tables_are_flushed_without_ours(shop):
-    assert "No changes detected" in shop.command("manage.py", "makemigrations", "--check", "--dry-run")
-    assert "saga" not in shop.command("manage.py", "sqlflush")
+def test_a_connection_that_the_server_ended_within_a_step_is_not_what_its_next_attempt_gets(shop):
+    """Django keeps it until a request or a task is over; a saga's steps are one task."""
+    placed = shop.order()
+    shop.finished(placed["saga"])
+    gate = shop.gate(f"invoice-{shop.broker.name}")
+    inputs = {"order": placed["order"], "gate": gate.name}
+    steps = ["shop.steps.reserve", "shop.steps.invoice"]
+    started = shop.post("/tasks/sagaworker.start_saga", args=["invoices", steps, inputs], wait=True)
+    gate.reached()
+    shop.end_connections()
+    gate.opens()
+    done = shop.finished(started["result"])
+    assert done.status == "completed", timeline(shop.engine, done.id)
+    assert [row.attempts for row in shop.engine.list_step_results(done.id)] == [1, 2]
+
+
+def test_a_django_that_is_imported_and_not_in_use_is_left_alone():
+    assert importlib.import_module("django.db").connections is not None
+    renew_connections(after_failure=True)
+
+
+def test_djangos_own_connection_is_refused_with_what_to_give_instead(database_url):
+    with (
+        Engine.from_env(database_url=database_url, step_packages="steps") as engine,
+        pytest.raises(InvalidInput, match=r"got a django.*\n.*give what is beneath it, connection\.connection"),
+    ):
+        engine.start("t", ["steps.echo"], connection=importlib.import_module("django.db").connection)

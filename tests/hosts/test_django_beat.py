@@ -26,9 +26,12 @@ SWEEP = "sagaworker.sweep_orphans"
 FORMER = "sagaworker.wake_due"
 
 
+pytestmark = pytest.mark.parametrize("broker", ["redis"], indirect=True, scope="module")
+
+
 @pytest.fixture(scope="module")
-def shop(open_shop):
-    return open_shop(DJANGO)
+def shop(open_shop, broker):
+    return open_shop(DJANGO, broker)
 
 
 @pytest.fixture(scope="module")

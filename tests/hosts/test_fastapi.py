@@ -9,8 +9,8 @@ from tests.hosts.walks import Walks
 
 
 @pytest.fixture(scope="module")
-def shop(open_shop):
-    shop = open_shop(FASTAPI)
+def shop(open_shop, broker):
+    shop = open_shop(FASTAPI, broker, schema="of_sagas" if broker.name == "redis" else None)
     shop.open()
     return shop
 
@@ -25,6 +25,12 @@ def test_a_saga_joins_a_session_of_every_kind(shop, kind):
     assert (placed["same"], placed["kept"]) == (True, True)
     assert shop.finished(placed["saga"]).status == "completed"
     assert shop.status_of(placed["order"]) == "shipped"
+
+
+def test_the_shops_own_json_stays_the_shops(shop):
+    placed = shop.post("/orders")
+    assert placed["kept"] is True  # its saga has the numbers of everybody
+    assert shop.look(placed["order"])["euros"] == "Decimal"
 
 
 def test_a_client_encoding_that_lacks_a_letter_of_the_saga_changes_nothing(shop):

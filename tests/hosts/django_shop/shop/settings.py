@@ -12,6 +12,7 @@ ALLOWED_HOSTS = ["127.0.0.1"]
 ROOT_URLCONF = "shop.urls"
 INSTALLED_APPS = ["django.contrib.contenttypes", "django_celery_beat", "shop"]
 MIDDLEWARE = ["django.middleware.common.CommonMiddleware"]
+TEST_RUNNER = "shop.runner.Runner"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "Europe/Berlin"
@@ -27,7 +28,7 @@ def _database(**options):
         "PASSWORD": _where.get("password", ""),
         "HOST": _where.get("host", ""),
         "PORT": _where.get("port", ""),
-        "ATOMIC_REQUESTS": True,
+        "ATOMIC_REQUESTS": not options,
         "CONN_MAX_AGE": 60,
         "OPTIONS": options,
     }

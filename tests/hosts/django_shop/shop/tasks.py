@@ -26,10 +26,3 @@ def hang(name):
             gate(name).passed()
         except SoftTimeLimitExceeded:
             (gate(name).folder / f"{name}.soft").touch()
-
-
-@shared_task
-def count(name):
-    """Stays inside until the gate opens."""
-    gate(name).passed()
-    return "counted"

@@ -12,6 +12,20 @@ from shop.models import Order
 STEPS = ["shop.steps.reserve", "shop.steps.charge", "shop.steps.ship"]
 
 
+def buy(request):
+    with transaction.atomic():
+        order = Order.objects.create(email=request.POST["email"], cents=4200)
+        run = sagas.engine.start(
+            "checkout",
+            ["shop.steps.reserve", "shop.steps.charge", "shop.steps.ship"],
+            inputs={"order": order.pk},
+            key=f"order-{order.pk}",
+            connection=connection.connection,
+        )
+        transaction.on_commit(partial(sagas.engine.ring, run.id), robust=True)
+    return JsonResponse({"order": order.pk, "saga": run.id}, status=202)
+
+
 def start(order, inputs, using):
     """Part of the transaction in which the order is made, and rung once that has committed."""
     inputs = {"order": order.pk, **inputs}
@@ -66,10 +80,12 @@ def bare(request):
 
 
 def cancel(request, saga_id):
-    if request.GET.get("by") == "task":
-        current_app.send_task("sagaworker.cancel_saga", [saga_id, "changed her mind"])
-        return JsonResponse({"answer": "sent"})
     return JsonResponse({"answer": sagas.engine.cancel(saga_id, "changed her mind")})
+
+
+def cancel_by_task(request, saga_id):
+    current_app.send_task("sagaworker.cancel_saga", [saga_id, "changed her mind"])
+    return JsonResponse({"answer": "sent"})
 
 
 def task(request, name):

@@ -1,5 +1,3 @@
-import os
-
 from alembic import context
 from store.db import engine
 from store.models import Base
@@ -11,7 +9,7 @@ with engine.connect() as connection:
         connection=connection,
         target_metadata=Base.metadata,
         include_name=include_name,
-        include_schemas="ALL_SCHEMAS" in os.environ,
+        include_schemas=True,
     )
     with context.begin_transaction():
         context.run_migrations()

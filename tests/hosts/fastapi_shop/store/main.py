@@ -30,6 +30,22 @@ def refused(_request: Any, exc: Exception) -> JSONResponse:
     return JSONResponse({"refused": str(exc)}, status_code=400)
 
 
+@app.post("/buy", status_code=202)
+def buy(email: str, session: PerRequest) -> dict[str, Any]:
+    order = Order(email=email, lines={"euros": 42.0})
+    session.add(order)
+    session.flush()
+    run = sagas.engine.start(
+        "checkout",
+        ["store.steps.reserve", "store.steps.charge", "store.steps.ship"],
+        inputs={"order": order.id, "euros": 42.0},
+        key=f"order-{order.id}",
+        connection=session,
+    )
+    session.commit()
+    return {"order": order.id, "saga": run.id}
+
+
 def place(session: Session, wish: Wish) -> dict[str, Any]:
     order = Order(email=wish.email, lines={"euros": wish.euros})
     session.add(order)
@@ -80,12 +96,15 @@ def look(order_id: int, session: PerRequest) -> dict[str, Any]:
     return {"status": order.status, "euros": type(order.euros).__name__}
 
 
-@app.post("/cancel/{saga_id}")
-async def cancel(saga_id: str, by: str = "api") -> dict[str, str]:
-    if by == "task":
-        await run_in_threadpool(celery_app.send_task, "sagaworker.cancel_saga", [saga_id, "changed her mind"])
-        return {"answer": "sent"}
+@app.post("/cancel/api/{saga_id}")
+async def cancel(saga_id: str) -> dict[str, str]:
     return {"answer": await run_in_threadpool(sagas.engine.cancel, saga_id, "changed her mind")}
+
+
+@app.post("/cancel/task/{saga_id}")
+async def cancel_by_task(saga_id: str) -> dict[str, str]:
+    await run_in_threadpool(celery_app.send_task, "sagaworker.cancel_saga", [saga_id, "changed her mind"])
+    return {"answer": "sent"}
 
 
 class Sent(BaseModel):

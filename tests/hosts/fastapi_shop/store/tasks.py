@@ -1,4 +1,3 @@
-from celery import shared_task
 from celery.exceptions import SoftTimeLimitExceeded
 
 from store.worker import app
@@ -11,10 +10,3 @@ def report(self, name):
     if self.request.retries == 0:
         gate(name).passed()
     return self.request.retries
-
-
-@shared_task
-def count(name):
-    """Stays inside until the gate opens."""
-    gate(name).passed()
-    return "counted"

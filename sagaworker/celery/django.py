@@ -1,0 +1,25 @@
+"""The database connections of a Django project, between two steps.
+
+Django keeps a connection that is broken until a request is over, and Celery until a task is. The steps of a saga are one
+task: each attempt after the first, and each undo, would meet the connection on which an earlier one failed.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+
+def renew_connections(*, after_failure: bool) -> None:
+    """Close those of this thread on which there were errors, and all of them after a failure; Django opens new ones.
+
+    After a failure, for a step that timed out within a query has left it running on its connection. One that is in an
+    atomic block is left alone, as Django does. Does nothing where Django is not in use.
+    """
+    conf: Any = sys.modules.get("django.conf")
+    db: Any = sys.modules.get("django.db")
+    if db is None or not conf.settings.configured:
+        return
+    for connection in db.connections.all(initialized_only=True):
+        if not connection.in_atomic_block and (after_failure or connection.errors_occurred):
+            connection.close()

@@ -1,0 +1,9 @@
+import os
+
+import django
+
+from sagaworker.cli import main
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
+django.setup()
+main()
