@@ -80,10 +80,12 @@ class Heartbeat:
 
     def _beat(self, connection: Connection) -> None:
         with self._lock:
-            held = dict(self._held)
-            if not held:
+            if not self._held:
                 self._wanted.clear()
                 return
+            held = {identity: lease for identity, lease in self._held.items() if lease.may_be_extended}
+        if not held:
+            return
         sent_at = now()
         still_held = self._ledger.extend(list(held), connection)
         for identity, lease in held.items():

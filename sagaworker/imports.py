@@ -30,7 +30,7 @@ class Imports:
     """Imports by name within a bound. Safe between threads."""
 
     def __init__(self, *, within: float = LONGEST) -> None:
-        self._within = within
+        self.within = within
         self._hung_until: dict[str, float] = {}
 
     def module(self, name: str) -> ModuleType:
@@ -47,12 +47,12 @@ class Imports:
         if there is not None and not getattr(getattr(there, "__spec__", None), "_initializing", False):
             return there
         if time.monotonic() < self._hung_until.get(name, 0):
-            raise ImportHung(self._within)
+            raise ImportHung(self.within)
         try:
             if threading.current_thread() is threading.main_thread():
-                with _alarm(self._within):
+                with _alarm(self.within):
                     return importlib.import_module(name)
-            return _aside(name, self._within)
+            return _aside(name, self.within)
         except ImportHung:
             self._hung_until[name] = time.monotonic() + REMEMBERED
             raise

@@ -106,9 +106,13 @@ class RecoveryMoves:
         """
         return self.recovery.claim(self.get(self.id_of(saga_id, to_move=True)))
 
-    def take_over_dead(self: _Surroundings, owner: str) -> int:
-        """For the local witness: take over what a dead process of this machine held; how many."""
-        return self.recovery.take_over_dead(owner)
+    def take_over_dead(self: _Surroundings, owner: str, *, has_spawned: bool = False) -> int:
+        """For the local witness: take over what a dead process of this machine held; how many.
+
+        `has_spawned`: it had started processes of its own, which may live on; the step is then quarantined as if nobody
+        had seen the death.
+        """
+        return self.recovery.take_over_dead(owner, has_spawned=has_spawned)
 
 
 def _scope(

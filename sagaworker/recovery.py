@@ -127,7 +127,7 @@ class Recovery:
         metrics.count_sweep(rung=len(doorbells))
         return len(doorbells)
 
-    def take_over_dead(self, owner: str) -> int:
+    def take_over_dead(self, owner: str, *, has_spawned: bool = False) -> int:
         """The local witness: take over all that a process which is known to be dead still holds; how many.
 
         Uses one connection of its own, closed at once, so that none is open across a fork. It saw the death, so no
@@ -140,7 +140,9 @@ class Recovery:
             chosen = Policies(self._ledger, self._definitions, connection=connection).of(orphans)
             taken = self._isolated(
                 chosen,
-                lambda some: self._ledger.take_over(some, witnessed=True, connection=connection),
+                lambda some: self._ledger.take_over(
+                    some, witnessed=True, has_spawned=has_spawned, connection=connection
+                ),
                 lambda orphan, exc: log.error("saga %s is left to the sweep: %s", orphan.saga_id, exc),
             )
         metrics.count_takeovers(Counter(one.policy for one in taken), witnessed=True)

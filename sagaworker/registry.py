@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import pkgutil
+from collections.abc import Iterable
 from types import ModuleType
 
 from sagaworker.domain.steplist import STEP_NAME, short_name
@@ -33,6 +34,15 @@ class Registry:
         if path not in self._steps:
             self._steps[path] = self._load(path)
         return self._steps[path]
+
+    def unread(self, paths: Iterable[str]) -> list[str]:
+        """Those of the steps that this process has not loaded yet: to load them runs users' code."""
+        return [path for path in dict.fromkeys(paths) if path not in self._steps]
+
+    @property
+    def import_bound(self) -> float:
+        """Seconds after which an import is given up."""
+        return self._imports.within
 
     def steps_of(self, module_name: str) -> list[str]:
         """Names of the steps in a module: its own where it is one, then `module:Name` of its classes and objects.

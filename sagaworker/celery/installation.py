@@ -41,9 +41,9 @@ class Installation:
         """The engine of this process; it rings through the app's broker."""
         return self._process.engine
 
-    def _bury(self, owner: str) -> int:
+    def _bury(self, owner: str, pid: int) -> int:
         # The engine of main is made for the first death, by the witness; until then main has none.
-        return self._process.engine.take_over_dead(owner)
+        return self._process.engine.take_over_dead(owner, has_spawned=self._process.spawned.by(pid))
 
     def place(self) -> None:
         """Put everything on the app, now and again whenever its configuration is loaded anew."""
@@ -88,6 +88,7 @@ class Installation:
         # The solo pool sends this signal from main, where nothing was forked.
         if not _is_main():
             self._witness.report(self._process.born())
+            self._process.spawned.watch()
             leave_soon(self._process.stop)
             self._process.watch_sweeps()
 

@@ -18,6 +18,7 @@ from celery.worker import state as worker_state
 from sagaworker.celery.announce import Announcer
 from sagaworker.celery.django import renew_connections
 from sagaworker.celery.polite import StopFlag, TermNotice
+from sagaworker.celery.spawned import Spawned
 from sagaworker.celery.watch import Watch
 from sagaworker.domain.records import Doorbell
 from sagaworker.domain.status import RunStatus
@@ -40,6 +41,7 @@ class Process:
         self._app = app
         self.settings = settings
         self.stop = StopFlag()
+        self.spawned = Spawned()
         self.doorbells = Doorbells(app, settings)
         self._announcer = Announcer(app)
         self._lock = threading.Lock()
@@ -100,6 +102,7 @@ class Process:
                     return run(ThreadPlace(on_stuck=self._leave), lambda: self.stop.is_set)
             if current_process().name == "MainProcess":  # the solo pool: main's own handlers see the signals
                 return run(ChildPlace(), lambda: self.stop.is_set)
+            self.spawned.forget()
             with notice.noted():
                 return run(ChildPlace(), lambda: notice.was_given or self.stop.is_set)
         finally:

@@ -33,13 +33,13 @@ class Child(NamedTuple):
 
 
 class Witness:
-    """Calls `bury(owner)` once for each reported child, soon after it died. One thread; none before `watch`.
+    """Calls `bury(owner, pid)` once for each reported child, soon after it died. One thread; none before `watch`.
 
     Guarantee: no fork of this process happens while `bury` runs, so that no child inherits a half-used connection or a
     lock of the database driver; only after FORK_WAITS seconds a fork goes on regardless.
     """
 
-    def __init__(self, bury: Callable[[str], int]) -> None:
+    def __init__(self, bury: Callable[[str, int], int]) -> None:
         self._bury = bury
         self._reports: int | None = None
         self._reporting: int | None = None
@@ -136,7 +136,7 @@ class Witness:
         began = time.monotonic()
         try:
             with self._forks:
-                taken = self._bury(child.owner)
+                taken = self._bury(child.owner, child.pid)
         except Exception as exc:  # noqa: BLE001 - the thread must live; what it could not do the lease does
             log.warning("sagas of dead pool child %d not taken over, their leases will end: %s", child.pid, exc)
             return

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -28,10 +30,25 @@ class Lease:
     sent_at: float = field(default_factory=now)
     is_fenced: bool = False
     cancel_requested: bool = False
+    extended_until: float | None = None  # by this clock; after that no heartbeat extends it
 
     def extended(self, sent_at: float) -> None:
         """Note a heartbeat that the database acknowledged and that was sent at `sent_at`."""
         self.sent_at = sent_at
+
+    @contextmanager
+    def at_most(self, seconds: float) -> Iterator[None]:
+        """Within: extended for so long and no longer. User code that hangs then loses its saga, whoever runs it."""
+        self.extended_until = now() + seconds
+        try:
+            yield
+        finally:
+            self.extended_until = None
+
+    @property
+    def may_be_extended(self) -> bool:
+        until = self.extended_until
+        return until is None or now() < until
 
     @property
     def remaining(self) -> float:

@@ -67,6 +67,7 @@ class Loaded:
 
     run: SagaRun
     is_claimable: bool
+    rings: int  # doorbells since somebody last claimed it that nobody is known to have heard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +154,7 @@ class Ledger:
     def load(self, saga_id: str, line: Line) -> Loaded | None:
         """Read what a claimer needs; None when there is no such run."""
         row = line.read("load", {"saga_id": saga_id})
-        return None if row is None else Loaded(run=run_of(row), is_claimable=row["is_claimable"])
+        return None if row is None else Loaded(run=run_of(row), is_claimable=row["is_claimable"], rings=row["rings"])
 
     def claim(
         self,
@@ -288,6 +289,7 @@ class Ledger:
         orphans: Sequence[tuple[Orphan, str]],
         *,
         witnessed: bool,
+        has_spawned: bool = False,
         stale_after: timedelta = timedelta(0),
         connection: Connection | None = None,
     ) -> list[TakenOver]:
@@ -298,13 +300,16 @@ class Ledger:
         """
         if connection is None:
             return self.database.again(
-                lambda own: self.take_over(orphans, witnessed=witnessed, stale_after=stale_after, connection=own)
+                lambda own: self.take_over(
+                    orphans, witnessed=witnessed, has_spawned=has_spawned, stale_after=stale_after, connection=own
+                )
             )
         parameters: dict[str, Any] = {
             "saga_ids": [orphan.saga_id for orphan, _ in orphans],
             "fences": [orphan.fence for orphan, _ in orphans],
             "policies": [policy for _, policy in orphans],
             "witnessed": witnessed,
+            "may_go_on": not witnessed or has_spawned,
             "stale_after": stale_after,
             "outcome": "died" if witnessed else "orphaned",
             "ring_after": self.periods.ring_after,
@@ -340,6 +345,18 @@ class Ledger:
         `step`: the one that could not be loaded. With `pace`, a saga that is due is not looked at again for five
         minutes. Nothing happens when the fence is stale.
         """
+        row = self._noted(saga_id, fence, reason, step=step, pace=pace, importing=False)
+        return row is not None and bool(row["is_new"])
+
+    def importing(self, saga_id: str, fence: int, step: str) -> int:
+        """Journal that a step is about to be imported, which may end this process; how often that was noted in a row."""
+        reason = f"step {step!r} must be importable, got an import that has not ended, or that ended its process"
+        row = self._noted(saga_id, fence, reason, step=step, pace=False, importing=True)
+        return 0 if row is None else int(row["imports"])
+
+    def _noted(
+        self, saga_id: str, fence: int, reason: str, *, step: str | None, pace: bool, importing: bool
+    ) -> DictRow | None:
         parameters: dict[str, Any] = {
             "saga_id": saga_id,
             "fence": fence,
@@ -348,9 +365,9 @@ class Ledger:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "pace": pace,
+            "importing": importing,
         }
-        row = self.database.again(lambda connection: execute_locked(connection, "pass_over", parameters))
-        return row is not None and bool(row["is_new"])
+        return self.database.again(lambda connection: execute_locked(connection, "pass_over", parameters))
 
     def extend(self, held: Sequence[tuple[str, int]], connection: Connection) -> dict[tuple[str, int], Beat]:
         """Extend leases. What comes back, by (saga_id, fence), is still held; the others are fenced."""

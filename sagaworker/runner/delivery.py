@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from sagaworker.errors import SagaNotFound
 from sagaworker.failpoints import Failpoints
 from sagaworker.heartbeat import Heartbeat
 from sagaworker.ledger.line import Line
-from sagaworker.ledger.moves import Claimer, Ledger
+from sagaworker.ledger.moves import Claimer, Ledger, Loaded
 from sagaworker.registry import Registry
 from sagaworker.runner.episode import Episode, EpisodeEnd
 from sagaworker.runner.holder import Holder, Observer, arm
@@ -22,6 +22,8 @@ from sagaworker.runner.plan import Plan, Unrunnable, planned
 from sagaworker.settings import Settings
 
 log = logging.getLogger(__name__)
+
+IMPORTS = 4  # of one saga's steps in a row that may end their process, or never end
 
 
 class Runner:
@@ -55,16 +57,44 @@ class Runner:
                 bell = replace(Doorbell.of(run), goes_first=True)
                 return EpisodeEnd(saga_id=saga_id, status=run.status, outcome="stopping", doorbell=bell)
             try:
-                plan = planned(run, self._registry)
+                plan = planned(run, self._registry, lambda steps: self._importing(loaded, steps, place))
             except Unrunnable as exc:
                 log.error("saga %s waits: %s", saga_id, exc.reason)  # noqa: TRY400 - the sentence says it all
-                self._ledger.pass_over(saga_id, run.fence, exc.reason, step=exc.step)
+                if not exc.is_noted:
+                    self._ledger.pass_over(saga_id, run.fence, exc.reason, step=exc.step)
                 return EpisodeEnd(saga_id=saga_id, status=run.status, outcome="unrunnable", reason=exc.reason)
             with place.entered():
                 try:
                     return self._walked(plan, claimer, line, place, observer)
                 finally:
                     place.disarm()
+
+    @contextmanager
+    def _importing(self, loaded: Loaded, steps: Sequence[str], place: Place) -> Iterator[None]:
+        """Around the import of steps: what they do there may end this process, or never end.
+
+        A saga that was rung in vain may have lost its worker to that. Then its import is put on record first, and
+        after some of them no more processes are spent on it.
+
+        Raises:
+            Unrunnable: too many imports in a row did not come back.
+        """
+        run = loaded.run
+        if loaded.rings:
+            tries = self._ledger.importing(run.id, run.fence, steps[0])
+            if tries > IMPORTS:
+                named = ", ".join(steps)
+                raise Unrunnable(
+                    f"steps {named} must be importable, got {IMPORTS} imports in a row that did not come back; they are"
+                    " not imported again until somebody retries the saga",
+                    steps[0],
+                    is_noted=True,
+                )
+        place.arm(self._registry.import_bound * len(steps) + self._settings.step_grace.total_seconds(), slack=0)
+        try:
+            yield
+        finally:
+            place.disarm()
 
     def _walked(self, plan: Plan, claimer: Claimer, line: Line, place: Place, observer: Observer) -> EpisodeEnd:
         run, idx = plan.run, plan.run.current_step_idx

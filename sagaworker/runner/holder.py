@@ -106,7 +106,9 @@ class Holder:
             self._failpoints.hit(points[1], state.step_idx)
             return result
 
-        ended = self._place.call(between, self.step.timeout.total_seconds())
+        timeout = self.step.timeout.total_seconds()
+        with self.hold.lease.at_most(timeout + self._grace):
+            ended = self._place.call(between, timeout)
         if isinstance(ended.exception, KeyboardInterrupt) and self._place.has_keyboard:
             raise ended.exception
         return ended

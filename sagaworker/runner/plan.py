@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -27,17 +28,21 @@ class Plan:
         return replace(Doorbell.of(self.run), goes_first=True, step_idx=idx, step_name=self.steps[idx].name)
 
 
-class Unrunnable(Exception):
-    """A run that cannot be walked here. `step`: the one that is missing here, if that is why."""
+BeforeImport = Callable[[Sequence[str]], AbstractContextManager[None]]
 
-    def __init__(self, reason: str, step: str | None = None) -> None:
+
+class Unrunnable(Exception):
+    """A run that cannot be walked here. `step`: the one that is missing here, if that is why. `is_noted`: in the journal."""
+
+    def __init__(self, reason: str, step: str | None = None, *, is_noted: bool = False) -> None:
         super().__init__(reason, step)
         self.reason = reason
         self.step = step
+        self.is_noted = is_noted
 
 
-def planned(run: SagaRun, registry: Registry) -> Plan:
-    """A run with its steps loaded.
+def planned(run: SagaRun, registry: Registry, before_import: BeforeImport) -> Plan:
+    """A run with its steps loaded; `before_import` surrounds the loading of those that are not yet.
 
     Raises:
         Unrunnable: a step is missing here, or what the ledger holds is no list that could be walked.
@@ -52,7 +57,9 @@ def planned(run: SagaRun, registry: Registry) -> Plan:
         )
     if not isinstance(run.inputs, dict):
         raise Unrunnable(f"inputs of saga {run.id} must be an object, got a {type(run.inputs).__name__}")
-    steps = [_loaded(entry.step, registry) for entry in entries]
+    unread = registry.unread(entry.step for entry in entries)
+    with before_import(unread) if unread else nullcontext():
+        steps = [_loaded(entry.step, registry) for entry in entries]
     # One bound for all of them: the lease's cap is the last line of defence, not the time-out.
     return Plan(run=run, entries=entries, steps=steps, undo_timeout=max(step.timeout for step in steps))
 

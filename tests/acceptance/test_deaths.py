@@ -16,6 +16,7 @@ from tests.steps_for_tests import journal
 from tests.waiting import wait_until
 
 KILLS = 10
+SPAWNS = "tests.steps_for_tests.acts:Spawns"
 FORGOTTEN = 1000
 
 
@@ -116,6 +117,21 @@ def test_a_child_that_is_killed_while_its_worker_starts_does_not_end_the_worker(
 
 def pids_of(worker):
     return [child.pid for child in worker.children()]
+
+
+def test_what_a_killed_child_had_started_is_waited_for(stage, worker):
+    """Main saw the child die, but a process that its step started lives on: nothing is undone until that must be over."""
+    run = stage.engine.start("spawned", [SPAWNS, *acts(1)], max_recoveries=0)
+    os.kill(stage.holder(run.id, step=0, within="spawned"), signal.SIGKILL)
+    assert stage.finished(run.id, timeout=60).status == "rolled_back"
+    journal = stage.engine.timeline(run.id).journal
+    kinds = [(entry.type, entry.data.get("waiting_for")) for entry in journal]
+    assert ("saga.parked", "quarantine") in kinds, timeline(stage.engine, run.id)
+    begun = next(entry for entry in journal if entry.type == "saga.claimed")
+    again = next(entry for entry in journal if entry.type == "saga.woken")
+    assert (again.created_at - begun.created_at).total_seconds() >= 4, "TIMEOUT of the step, by the database's clock"
+    assert "died" in stage.outcomes(run.id)
+    assert not stage.breaches(run.id)
 
 
 def test_a_child_killed_in_an_undo_is_witnessed_too(stage, worker, gate):

@@ -50,7 +50,7 @@ def watching(bury):
 
 def test_each_child_is_buried_once_whether_forked_before_or_after(children):
     buried = []
-    witness = watching(lambda owner: buried.append(owner) or 1)
+    witness = watching(lambda owner, _pid: buried.append(owner) or 1)
     before, first = born(witness, children)
     witness.watch()
     after, second = born(witness, children)
@@ -65,7 +65,7 @@ def test_each_child_is_buried_once_whether_forked_before_or_after(children):
 
 def test_a_child_that_died_and_was_reaped_before_anybody_looked_is_buried(children):
     buried = []
-    witness = watching(lambda owner: buried.append(owner) or 0)
+    witness = watching(lambda owner, _pid: buried.append(owner) or 0)
     pid, owner = born(witness, children)
     assert select.select([witness._reports], [], [], PATIENCE)[0]
     killed(pid, children)
@@ -77,7 +77,7 @@ def test_a_child_that_died_and_was_reaped_before_anybody_looked_is_buried(childr
 def test_a_burial_that_fails_is_logged_once_and_the_next_one_still_happens(children, caplog):
     buried = []
 
-    def bury(owner):
+    def bury(owner, _pid):
         buried.append(owner)
         raise ConnectionError("no database")
 
@@ -100,7 +100,7 @@ def test_nothing_is_forked_while_a_burial_runs(children, monkeypatch):
     # What is registered last is asked first before a fork, so this is asked after the witness was.
     os.register_at_fork(before=lambda: order.append("fork") if inside.is_set() else None)
 
-    def bury(_owner):
+    def bury(_owner, _pid):
         inside.set()
         leave.wait(PATIENCE)
         order.append("burial")
@@ -126,7 +126,7 @@ def test_without_pidfds_any_number_of_children_report_to_nobody_and_none_waits(m
         raise PermissionError("seccomp")
 
     monkeypatch.setattr(os, "pidfd_open", refused)
-    witness = watching(lambda _owner: 0)
+    witness = watching(lambda _owner, _pid: 0)
     assert "by their leases only" in caplog.text
     witness.watch()
     pid = os.fork()

@@ -1,12 +1,17 @@
 """A step whose worker died in it: asked by its probe, or left to a person."""
 
+import threading
+
 import pytest
 
 from sagaworker import InvalidInput, Probed, UnknownStep
 from sagaworker.domain.status import RunStatus, StepStatus
+from sagaworker.engine import Engine
+from sagaworker.runner import ThreadPlace
 from tests.holding import advance, claimed, end_quarantine, expire
 from tests.runner import steps
 from tests.showing import timeline
+from tests.waiting import wait_until
 
 S = "tests.runner.steps:"
 
@@ -138,3 +143,20 @@ def test_outputs_of_a_probe_are_bound_by_the_limits(engine):
     assert engine.run(run.id).waiting_for == "operator"
     with pytest.raises(InvalidInput, match="outputs must be at most"):
         engine.resolve(run.id, happened=True, outputs={"big": "x" * 2_000_000}, reason="seen", who="ann")
+
+
+def test_a_probe_that_hangs_loses_its_saga_though_its_process_lives(engine, monkeypatch):
+    """Its row has no deadline of an attempt, and nothing else ends a thread: the heartbeat stops for it."""
+    release, ended = threading.Event(), []
+    steps.Probes.answer = lambda _state: (release.wait(60), Probed.absent())[1]
+    monkeypatch.setattr(steps.Probes, "TIMEOUT", 0.2, raising=False)
+    run = doubted(engine, "Probes")
+    with Engine(engine.settings.replace(lease=0.6, step_grace=0.1)) as hanging:
+        thread = threading.Thread(target=lambda: ended.append(hanging.run_episode(run.id, place=ThreadPlace())))
+        thread.start()
+        wait_until(lambda: engine.sweep().restarted == 1, timeout=30, what="a takeover from the living process")
+        release.set()
+        thread.join(30)
+    assert ended[0].outcome == "fenced"
+    steps.Probes.answer = lambda _state: Probed.absent()
+    assert engine.run(run.id).status is RunStatus.COMPLETED, timeline(engine, run.id)

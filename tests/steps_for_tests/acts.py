@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -72,3 +74,20 @@ class FailsOnce(Acts):
             note(state, "refused")
             raise StepFailed("the first time")
         return super().execute(state)
+
+
+class Spawns(Acts):
+    """Starts a process that outlives this one, and in its first attempt never comes back."""
+
+    NAME = "Spawns"
+    TIMEOUT = 4
+
+    def execute(self, state: SagaState) -> SagaState:
+        note(state, "entered")
+        if state.attempt > 1:
+            note(state, "did")
+            return state
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3)"])
+        note(state, "spawned")
+        self._wait_at("/nowhere")
+        return state

@@ -5,7 +5,7 @@ SELECT
   r.inputs_hash, r.context, r.current_step_idx, r.fence, r.recovery_policy, r.recoveries, r.max_recoveries,
   r.on_compensation_failure, r.cancel_requested, r.cancel_reason, r.error, r.error_class, r.trigger_type,
   r.trigger_ref, r.mode, r.conversation_id, r.attributes, r.queue, r.priority, r.source_stack, r.source_env,
-  r.deadline_at, r.inserted_at, r.started_at, r.completed_at, r.archived_at,
+  r.deadline_at, r.inserted_at, r.started_at, r.completed_at, r.archived_at, r.rings,
   (
     r.status IN ('pending', 'running', 'compensating')
     AND r.archived_at IS NULL

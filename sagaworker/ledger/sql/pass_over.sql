@@ -34,6 +34,7 @@ journal AS (
     jsonb_build_object(
       'status', run.status, 'waiting_for', run.waiting_for, 'fence', run.fence, 'reason', %(reason)s::text,
       'step', %(step)s::text, 'host', %(host)s::text, 'pid', %(pid)s::integer, 'tries', 1,
+      'imports', %(importing)s::boolean::integer,
       'last_at', statement_timestamp())
   FROM run
   WHERE run.is_new
@@ -43,9 +44,11 @@ tried_again AS (
   SET
     data = j.data || jsonb_build_object(
       'reason', %(reason)s::text, 'step', %(step)s::text, 'host', %(host)s::text, 'pid', %(pid)s::integer,
-      'tries', coalesce((j.data ->> 'tries')::integer, 1) + 1, 'last_at', statement_timestamp())
+      'tries', coalesce((j.data ->> 'tries')::integer, 1) + 1, 'last_at', statement_timestamp(),
+      'imports', CASE WHEN %(importing)s::boolean THEN coalesce((j.data ->> 'imports')::integer, 0) + 1 ELSE 0 END)
   FROM run
   WHERE (j.saga_id, j.seq) = (%(saga_id)s, run.highest) AND NOT run.is_new
+  RETURNING (j.data ->> 'imports')::integer AS imports
 )
-SELECT run.is_new
+SELECT run.is_new, coalesce((SELECT t.imports FROM tried_again AS t), %(importing)s::boolean::integer) AS imports
 FROM run

@@ -97,9 +97,9 @@ ledger AS (
     -- Under restart the next claim puts the doubt on record; the other policies leave no next claim of a running row.
     in_doubt = l.in_doubt
       + (run.policy IN ('compensate', 'fail') AND l.status = 'running' AND l.deadline_at IS NOT NULL)::integer,
-    -- Only an end that nobody witnessed can still have late effects.
+    -- Only an end that nobody witnessed, or that left processes behind, can still have late effects.
     quarantine_until = CASE
-      WHEN l.status = 'running' AND NOT %(witnessed)s
+      WHEN l.status = 'running' AND %(may_go_on)s
         THEN greatest(l.quarantine_until, l.deadline_at + %(grace)s::interval)
       ELSE l.quarantine_until END,
     deadline_at = CASE
