@@ -11,7 +11,7 @@ from typing import Any
 
 from celery import Celery, Task
 
-from sagaworker.celery import later, naming, ours
+from sagaworker.celery import later, naming, ours, outcome
 from sagaworker.celery.process import Process
 from sagaworker.errors import InvalidInput, SagaNotFound, SagaworkerError
 from sagaworker.ledger.outage import OUTAGE
@@ -73,7 +73,7 @@ def _register_walk(define: Define, process: Process) -> None:
         except SagaNotFound:
             later.to_its_ledger(self.request, process)
             raise
-        return f"{end.outcome}: {end.reason}" if end.reason else end.outcome
+        return outcome.told(end, self.request)
 
     @define(name=naming.START_SAGA, bind=True, ignore_result=False)
     def start_saga(

@@ -8,6 +8,8 @@ from tests.acceptance.nodes import Flower
 from tests.acceptance.stage import FAILS_ONCE, WAITS
 from tests.waiting import wait_until
 
+STEPS = "tests.steps_for_tests.acts"
+
 
 @pytest.fixture(scope="module")
 def flower(stage):
@@ -34,8 +36,25 @@ def test_a_saga_is_listed_by_its_name_and_place_and_by_what_it_does(stage, flowe
     )
     undo_gate.touch()
     stage.finished(run.id)
-    done = wait_until(lambda: [one for one in flower.named("checkout[order-42]") if one["state"] == "SUCCESS"])
-    assert done[0]["result"] == "'rolled_back'"
+    done = wait_until(lambda: [one for one in flower.named("checkout[order-42]") if one["state"] == "FAILURE"])
+    assert "SagaNotCompleted" in done[0]["exception"]
+    assert "rolled_back" in done[0]["exception"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "state"),
+    [
+        (["steps.echo"], "SUCCESS"),
+        (["steps.echo", "steps.fail"], "FAILURE"),
+        ([{"step": f"{STEPS}:RetriesLater"}], "RETRY"),
+        ([{"step": f"{STEPS}:UndoFails"}, "steps.fail"], "FAILURE"),
+    ],
+    ids=["completed", "rolled back", "parked", "failed"],
+)
+def test_the_state_of_a_task_tells_what_became_of_its_saga(stage, flower, steps, state):
+    run = stage.engine.start("told", steps, key=state + str(len(steps)))
+    name = f"told[{run.key}]"
+    wait_until(lambda: [one for one in flower.named(name) if one["state"] == state], what=f"{name} as {state}")
 
 
 def test_a_refused_start_is_a_failure_that_says_why(stage, flower):

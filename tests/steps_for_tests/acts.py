@@ -91,3 +91,23 @@ class Spawns(Acts):
         note(state, "spawned")
         self._wait_at("/nowhere")
         return state
+
+
+class RetriesLater(Acts):
+    """Fails its first attempt, and is tried again so much later that its worker lets go."""
+
+    NAME = "RetriesLater"
+    RETRY = RetryPolicy(max_attempts=2, base=3600.0, factor=1, jitter=False, retry_on=(StepFailed,))
+
+    def execute(self, state: SagaState) -> SagaState:
+        raise StepFailed("not yet")
+
+
+class UndoFails(Acts):
+    """Cannot be undone."""
+
+    NAME = "UndoFails"
+    COMPENSATE_RETRY = RetryPolicy(max_attempts=1)
+
+    def compensate(self, state: SagaState) -> None:
+        raise StepFailed("never")

@@ -1,0 +1,37 @@
+"""The state of a doorbell's task: what one episode came to, as far as Celery has words for it.
+
+SUCCESS: the saga completed, or there was nothing to do. FAILURE: it was undone, it failed, or it cannot be run here. RETRY: it is
+not over, and another doorbell goes on with it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery.exceptions import Retry
+
+from sagaworker.errors import SagaworkerError
+from sagaworker.runner import EpisodeEnd
+
+ENDED_BADLY = frozenset({"rolled_back", "failed", "unrunnable"})
+GOES_ON = frozenset({"parked", "yielded", "fenced", "stopping"})
+
+
+class SagaNotCompleted(SagaworkerError):
+    """A saga came to another end than `completed`, or nobody can run it now. The ledger says more: `sagaworker explain`."""
+
+
+def told(end: EpisodeEnd, request: Any) -> str:
+    """The result of the task; where the episode did not complete the saga, what Celery makes another state of.
+
+    Raises:
+        SagaNotCompleted: the task's state becomes FAILURE.
+        Retry: it becomes RETRY. Nothing is sent: the ledger knows when the saga goes on.
+    """
+    text = f"{end.outcome}: {end.reason}" if end.reason else end.outcome
+    if not request.called_directly:
+        if end.outcome in ENDED_BADLY:
+            raise SagaNotCompleted(text)
+        if end.outcome in GOES_ON:
+            raise Retry(text)
+    return text
