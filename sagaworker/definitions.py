@@ -46,6 +46,7 @@ class Definitions:
         self._registry = registry
         self._store = store
         self._settings = settings
+        self._env = settings.source_env  # that of the modules of this process
         self._registered: dict[Pair, Definition] = {}
         self._is_loaded = False
 
@@ -71,7 +72,7 @@ class Definitions:
         self._is_loaded = True
         for pair, definition in list(found.items()):
             try:
-                self._store.put(definition)
+                self._store.put(definition, self._env)
             except OUTAGE:  # of no definition in particular: the next one would only wait for it again
                 raise
             except Exception as exc:  # noqa: BLE001 - whatever one definition holds, the others are stored
@@ -81,20 +82,21 @@ class Definitions:
             log.error("definition left out: %s", problem)
         return LoadedDefinitions(definitions=tuple(found.values()), problems=tuple(problems))
 
-    def to_start(self, kind: str, actor_id: str | None) -> Definition:
+    def to_start(self, kind: str, actor_id: str | None, source_env: str | None) -> Definition:
         """The definition a start of this kind uses: of its actor, else of any actor, else the only one of the kind.
 
         Where neither this process nor the database knows one, the modules of the allowed packages are loaded, once.
+        For another environment than this process' own, only those that the database has of it are known.
 
         Raises:
             InvalidInput: there is none, or several actors have one and none was named.
         """
         if not isinstance(kind, str):
             raise InvalidInput(f"kind must be text, got a {type(kind).__name__}")
-        known = {known.definition.pair: known.definition for known in self.known([kind])}
-        if not known and not self._is_loaded:
+        known = {known.definition.pair: known.definition for known in self._known(source_env, [kind])}
+        if not known and not self._is_loaded and source_env == self._env:
             self.load()
-            known = {known.definition.pair: known.definition for known in self.known([kind])}
+            known = {known.definition.pair: known.definition for known in self._known(source_env, [kind])}
         for pair in ((actor_id, kind), (None, kind)):
             if pair in known:
                 return known[pair]
@@ -104,7 +106,7 @@ class Definitions:
             actors = ", ".join(sorted(str(actor) for actor, _ in known))
             raise InvalidInput(f"actor_id must name one of the actors of kind {kind!r}, got none", f"actors: {actors}")
         of_actor = "" if actor_id is None else f" for actor {actor_id!a:.80}"
-        close = difflib.get_close_matches(kind, {one.definition.kind for one in self.known()}, n=1)
+        close = difflib.get_close_matches(kind, {one.definition.kind for one in self._known(source_env)}, n=1)
         hint = f"did you mean {close[0]!r}?" if close else "give the steps, or declare it: docs/writing-steps.md"
         raise InvalidInput(
             f"kind {kind!a:.80} must have a definition{of_actor} when no steps are given, got none", hint
@@ -112,24 +114,32 @@ class Definitions:
 
     def known(self, kinds: Sequence[str] | None = None) -> list[KnownDefinition]:
         """The current definitions, by kind and actor; the registered one where the database has one too."""
-        stored = {one.definition.pair: one for one in self._store.current(kinds)}
+        return self._known(self._env, kinds)
+
+    def _known(self, source_env: str | None, kinds: Sequence[str] | None = None) -> list[KnownDefinition]:
+        stored = {one.definition.pair: one for one in self._store.current(source_env, kinds)}
         found = {
             pair: KnownDefinition(definition=one.definition, version=one.version, is_registered=False)
             for pair, one in stored.items()
         }
-        for pair, definition in self._registered.items():
+        for pair, definition in self._here(source_env).items():
             if kinds is None or definition.kind in kinds:
                 found[pair] = KnownDefinition(definition=definition, version=definition.version, is_registered=True)
         return sorted(found.values(), key=lambda one: (one.definition.kind, one.definition.actor or ""))
 
-    def registered_policies(self, overriding: Iterable[Definition] = ()) -> Mapping[Pair, str]:
+    def _here(self, source_env: str | None) -> Mapping[Pair, Definition]:
+        return self._registered if source_env == self._env else {}
+
+    def registered_policies(self, source_env: str | None, overriding: Iterable[Definition] = ()) -> Mapping[Pair, str]:
         """Policies of the definitions of this process, those of `overriding` first, by actor and kind."""
-        merged = self._registered | {definition.pair: definition for definition in overriding}
+        merged = {**self._here(source_env)} | {definition.pair: definition for definition in overriding}
         return {pair: one.recovery_policy for pair, one in merged.items() if one.recovery_policy is not None}
 
-    def stored_policies(self, kinds: Sequence[str], connection: Connection | None = None) -> Mapping[Pair, str]:
+    def stored_policies(
+        self, source_env: str | None, kinds: Sequence[str], connection: Connection | None = None
+    ) -> Mapping[Pair, str]:
         """Policies of the database's definitions of these kinds, by actor and kind; read on `connection` if given."""
-        current = (one.definition for one in self._store.current(kinds, connection))
+        current = (one.definition for one in self._store.current(source_env, kinds, connection))
         return {one.pair: one.recovery_policy for one in current if one.recovery_policy is not None}
 
     def _problem(self, definition: Definition) -> str | None:

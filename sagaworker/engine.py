@@ -88,9 +88,7 @@ class Engine(OperatorMoves, RecoveryMoves):
         self.registry = Registry(self.settings)
         self.reads = Reads(self.database)
         self.operating = Operating(self.database, self.ledger.periods.ring_after)
-        self.definitions = Definitions(
-            self.registry, DefinitionStore(self.database, self.settings.source_env), self.settings
-        )
+        self.definitions = Definitions(self.registry, DefinitionStore(self.database), self.settings)
         self.recovery = Recovery(self.ledger, self.definitions, self.ring_all, self._failpoints, self.settings)
         self._starts = Starts(
             self.ledger, self.definitions, Requests(self.settings, self.registry), self.ring_all, self._failpoints

@@ -29,6 +29,7 @@ class Policies:
         self,
         ledger: Ledger,
         definitions: Definitions,
+        source_env: str | None,
         *,
         resolve_policy: ResolvePolicy | None = None,
         actor_registry: Iterable[Definition] = (),
@@ -37,12 +38,14 @@ class Policies:
         self._ledger = ledger
         self._definitions = definitions
         self._resolve = resolve_policy
-        self._registered = definitions.registered_policies(actor_registry)
+        self._registered = definitions.registered_policies(source_env, actor_registry)
+        self._source_env = source_env
         self._connection = connection
 
     def of(self, orphans: Sequence[Orphan]) -> list[tuple[Orphan, str]]:
         """Each orphan with the policy that decides over it."""
-        stored = self._definitions.stored_policies(sorted({orphan.kind for orphan in orphans}), self._connection)
+        kinds = sorted({orphan.kind for orphan in orphans})
+        stored = self._definitions.stored_policies(self._source_env, kinds, self._connection)
         return [(orphan, self._decided(orphan, stored)) for orphan in orphans]
 
     def _decided(self, orphan: Orphan, stored: Mapping[Pair, str]) -> str:

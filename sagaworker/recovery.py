@@ -49,6 +49,7 @@ class Recovery:
         self._failpoints = failpoints
         self._sweeping = Sweeping(ledger.database, ring_after=ledger.periods.ring_after)
         self._lease = ledger.periods.lease
+        self._env = settings.source_env
         self._tick = settings.sweep_interval
         # Longer than the longest time between two sweeps of a healthy system: that of workers whose beat is dead.
         self._gap = max(self._lease, (OVERDUE_TICKS + 1) * self._tick) + self._tick
@@ -73,7 +74,11 @@ class Recovery:
             return SweepResult()
         counts: Counter[str] = Counter()
         policies = Policies(
-            self._ledger, self._definitions, resolve_policy=resolve_policy, actor_registry=actor_registry
+            self._ledger,
+            self._definitions,
+            scope.source_env,
+            resolve_policy=resolve_policy,
+            actor_registry=actor_registry,
         )
         doorbells: list[Doorbell] = []
         for orphans in self._pages(scope, stale_after):
@@ -137,7 +142,7 @@ class Recovery:
             orphans = self._ledger.owned(owner, connection)
             if not orphans:
                 return 0
-            chosen = Policies(self._ledger, self._definitions, connection=connection).of(orphans)
+            chosen = Policies(self._ledger, self._definitions, self._env, connection=connection).of(orphans)
             taken = self._isolated(
                 chosen,
                 lambda some: self._ledger.take_over(

@@ -90,7 +90,7 @@ class Requests:
         for step in loaded:
             check_inputs(step, checked)
         actor_id = _text(given.get("actor_id"), "actor_id", MAX_NAME)
-        source_env = _stamp(options, "source_env", self._settings.source_env)
+        source_env = self.source_env(options)
         return NewRun(
             id=str(uuid_utils.compat.uuid7()),
             kind=checked_text(kind, "kind", MAX_NAME),
@@ -114,6 +114,10 @@ class Requests:
             deadline_at=_deadline(given.get("deadline")),
             definition_version=None if definition is None else definition.version,
         )
+
+    def source_env(self, options: Mapping[str, Any]) -> str | None:
+        """The environment a run is started for."""
+        return _stamp(options, "source_env", self._settings.source_env)
 
     def _inputs(self, inputs: Mapping[str, Any] | None) -> dict[str, Json]:
         return self._limited(checked_object({} if inputs is None else inputs, "inputs"), "inputs")

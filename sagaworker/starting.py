@@ -38,7 +38,8 @@ class Starts:
         """The run to store; without `steps`, by the definition of its kind."""
         if steps is not None:
             return self._requests.checked(kind, steps, **options)
-        definition = self._definitions.to_start(kind, options.get("actor_id"))
+        source_env = self._requests.source_env(options)
+        definition = self._definitions.to_start(kind, options.get("actor_id"), source_env)
         return self._requests.checked(kind, definition.steps, definition=definition, **options)
 
     def one(self, request: NewRun) -> SagaRun:

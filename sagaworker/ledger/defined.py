@@ -23,13 +23,12 @@ class Stored:
 
 
 class DefinitionStore:
-    """Keeps every version of every definition of one environment, None being one too; the newest one that is not disabled is the current one."""
+    """Keeps every version of every definition by environment, None being one too; the newest that is not disabled is current."""
 
-    def __init__(self, database: Database, source_env: str | None) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._source_env = source_env
 
-    def put(self, definition: Definition) -> None:
+    def put(self, definition: Definition, source_env: str | None) -> None:
         """Store a definition. A list of steps that was stored before keeps its place; its options are brought up to date."""
         self._database.retried(
             "define",
@@ -41,13 +40,15 @@ class DefinitionStore:
                 "recovery_policy": definition.recovery_policy,
                 "max_recoveries": definition.max_recoveries,
                 "options": json.dumps(definition.options),
-                "source_env": self._source_env,
+                "source_env": source_env,
             },
         )
 
-    def current(self, kinds: Sequence[str] | None = None, connection: Connection | None = None) -> list[Stored]:
-        """The current definitions, of these kinds or of all; read on `connection` if given."""
-        parameters = {"kinds": None if kinds is None else list(kinds), "source_env": self._source_env}
+    def current(
+        self, source_env: str | None, kinds: Sequence[str] | None = None, connection: Connection | None = None
+    ) -> list[Stored]:
+        """The current definitions of that environment, of these kinds or of all; read on `connection` if given."""
+        parameters = {"kinds": None if kinds is None else list(kinds), "source_env": source_env}
         if connection is not None:
             return [_stored(row) for row in execute(connection, "defined", parameters)]
         return [_stored(row) for row in self._database.retried("defined", parameters)]

@@ -244,9 +244,9 @@ def use_what_people_and_recovery_do(engine):
     operating.now()
     with engine.database.checkout() as connection:
         execute(connection, "operated", {"saga_id": ids["yielded"], "request": "none"})
-    definitions = DefinitionStore(engine.database, None)
-    definitions.put(Definition(kind="t", steps=["steps.echo"]))
-    definitions.current()
+    definitions = DefinitionStore(engine.database)
+    definitions.put(Definition(kind="t", steps=["steps.echo"]), None)
+    definitions.current(None)
     for is_parked in (False, True):
         sagas.sweeping.due(SCOPE, is_parked=is_parked, stale_after=timedelta(0), limit=100)
     engine.list_stale_running()

@@ -87,7 +87,7 @@ def test_a_start_that_names_no_definition_says_what_there_is(declaring, engine):
 def test_a_running_saga_finishes_on_the_list_it_was_started_with(declaring, engine):
     declaring.load_definitions()
     run = engine.start("greeting")
-    engine.definitions._store.put(Definition("greeting", ["steps.echo", "steps.echo"]))
+    engine.definitions._store.put(Definition("greeting", ["steps.echo", "steps.echo"]), None)
     assert len(engine.start("greeting").step_modules) == 2
     assert engine.run(run.id).status is RunStatus.COMPLETED
     assert len(engine.list_step_results(run.id)) == 1
@@ -95,7 +95,7 @@ def test_a_running_saga_finishes_on_the_list_it_was_started_with(declaring, engi
 
 def test_an_old_version_that_is_loaded_again_does_not_become_the_current_one(declaring, engine):
     declaring.load_definitions()
-    engine.definitions._store.put(Definition("greeting", ["steps.echo", "steps.echo"]))
+    engine.definitions._store.put(Definition("greeting", ["steps.echo", "steps.echo"]), None)
     with another(engine, step_packages=PACKAGES) as old:
         old.load_definitions()
     assert len(engine.start("greeting").step_modules) == 2
@@ -105,7 +105,7 @@ def test_a_changed_policy_is_stored_under_the_same_version(declaring, engine):
     declaring.load_definitions()
     orphan(engine, kind="billing", actor_id="alice", steps=None)
     changed = Definition("billing", ["steps.echo", "steps.echo"], actor="alice", recovery_policy="hold")
-    engine.definitions._store.put(changed)
+    engine.definitions._store.put(changed, None)
     assert execute(engine, "SELECT count(*) FROM saga_definitions") == [(4,)]
     assert engine.sweep().held == 1
 
@@ -166,10 +166,10 @@ def test_a_list_as_long_as_the_setting_allows_can_be_declared(engine, monkeypatc
 def test_a_definition_that_the_database_refuses_is_left_out_by_itself(declaring, engine, monkeypatch):
     put = DefinitionStore.put
 
-    def refusing(store, definition):
+    def refusing(store, definition, source_env):
         if definition.kind == "greeting":
             raise psycopg.errors.CheckViolation("saga_definitions has a rule that only the database knows")
-        put(store, definition)
+        put(store, definition, source_env)
 
     monkeypatch.setattr(DefinitionStore, "put", refusing)
     loaded = declaring.load_definitions()

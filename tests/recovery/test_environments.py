@@ -7,6 +7,7 @@ from sagaworker import Engine
 from sagaworker.domain.definition import Definition
 from sagaworker.errors import InvalidInput, KeyConflict
 from sagaworker.settings import Settings
+from tests.holding import claimed, expire
 
 ENVS = (None, "staging", "production")
 STEPS = ["tests.runner.steps:Works"]
@@ -53,10 +54,29 @@ def test_one_call_may_start_the_same_key_in_two_environments(engines):
 
 def test_a_definition_of_another_environment_is_not_used(engines):
     for engine, recovery in zip(engines, ("restart", "compensate", "hold"), strict=True):
-        engine.definitions._store.put(Definition(kind="order", steps=STEPS, recovery_policy=recovery))
+        engine.definitions._store.put(
+            Definition(kind="order", steps=STEPS, recovery_policy=recovery), engine.settings.source_env
+        )
     for engine, recovery in zip(engines, ("restart", "compensate", "hold"), strict=True):
         assert [one.definition.recovery_policy for one in engine.definitions.known(["order"])] == [recovery]
         assert engine.start("order").definition_version is not None
+
+
+def test_a_start_or_a_sweep_for_another_environment_uses_that_ones_definitions(engines):
+    """The order of one environment may have other steps, and its orphans another policy."""
+    unset, _staging, production = engines
+    for engine, steps, policy in ((unset, STEPS, "fail"), (production, STEPS * 2, "compensate")):
+        definition = Definition(kind="order", steps=steps, recovery_policy=policy)
+        engine.definitions._registered = {definition.pair: definition}
+        engine.definitions._store.put(definition, engine.settings.source_env)
+    run = unset.start("order", source_env="production")
+    assert len(run.step_modules) == 2
+    with pytest.raises(InvalidInput, match="must have a definition"):
+        unset.start("order", source_env="staging")
+    hold = claimed(unset, run.id)
+    hold.close()
+    expire(unset, run.id)
+    assert unset.sweep(source_env="production").compensated == 1
 
 
 def test_the_audit_finds_two_runs_of_one_key_in_one_environment(engines, database_url):

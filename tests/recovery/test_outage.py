@@ -1,12 +1,11 @@
 """After an outage of the database nothing is taken over for a full lease: the living must be able to say so first."""
 
-import time
 from datetime import timedelta
-from types import SimpleNamespace
 
 import psycopg
 import pytest
 
+from sagaworker.ledger import lease
 from tests.holding import claimed
 from tests.recovery.abandoned import another, execute, orphan
 
@@ -130,7 +129,7 @@ def test_a_sweeper_that_could_not_reach_the_database_holds_back_for_as_long_and_
 
 def pass_in(monkeypatch, seconds):
     """As if so many seconds had passed since the test began, for what this process itself saw of the database."""
-    monkeypatch.setattr("sagaworker.reach.time", SimpleNamespace(monotonic=lambda: time.monotonic() + seconds))
+    monkeypatch.setattr("sagaworker.reach.now", lambda: lease.now() + seconds)
 
 
 def rewound(engine, seconds):

@@ -14,7 +14,7 @@ ECHO = ["steps.echo"]
 def defined(engine, *definitions):
     """As if other processes had loaded these: they are in the database, and this one knows none."""
     for definition in definitions:
-        engine.definitions._store.put(definition)
+        engine.definitions._store.put(definition, None)
 
 
 def registered(policy, actor="billing"):
