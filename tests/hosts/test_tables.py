@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from sagaworker.ledger.migrate import head
+from sagaworker.ledger.version import head
 from tests.hosts.host import DJANGO, FASTAPI
 
 DJANGOS = """
