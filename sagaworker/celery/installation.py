@@ -17,6 +17,7 @@ from sagaworker.celery import naming, ours, preflight, tasks
 from sagaworker.celery.beat import schedule, settle
 from sagaworker.celery.polite import leave_soon
 from sagaworker.celery.process import Process
+from sagaworker.celery.quiet import keep_quiet
 from sagaworker.celery.witness import Witness
 from sagaworker.doorbell import as_every_worker_reads, direct_queue
 from sagaworker.engine import Engine
@@ -75,6 +76,7 @@ class Installation:
 
     def _worker_begins(self, instance: Any, **_: Any) -> None:
         if instance.app is self._app:
+            keep_quiet()
             self._configure(instance.app)
             accepted = instance.app.conf.accept_content
             if not {"json", "application/json"} & set(accepted):
