@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from sagaworker.bounded import Hung, bounded
 from sagaworker.definitions import Definitions, Pair
 from sagaworker.domain.definition import POLICIES, Definition
 from sagaworker.domain.records import SagaRun
@@ -14,6 +15,8 @@ from sagaworker.ledger.line import Line
 from sagaworker.ledger.moves import Ledger, Orphan
 
 log = logging.getLogger(__name__)
+
+RESOLVED_WITHIN = 10.0  # seconds for one answer
 
 ResolvePolicy = Callable[[SagaRun], object]
 
@@ -62,7 +65,14 @@ class Policies:
         try:
             with Line(self._ledger.database) as line:
                 loaded = self._ledger.load(orphan.saga_id, line)
-            answer = None if loaded is None else resolve(loaded.run)
+            if loaded is None:
+                return None
+            run = loaded.run
+            answer = bounded(lambda: resolve(run), RESOLVED_WITHIN, "a resolve_policy")
+        except Hung as hung:
+            self._resolve = None  # nor is it asked again in this sweep: every orphan would wait for it
+            log.error("saga %s got %s; definitions decide for the rest of this sweep", orphan.saga_id, hung)  # noqa: TRY400
+            return None
         except Exception:
             log.exception("resolve_policy failed for saga %s; its definition decides", orphan.saga_id)
             return None

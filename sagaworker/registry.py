@@ -8,6 +8,7 @@ import pkgutil
 from collections.abc import Iterable
 from types import ModuleType
 
+from sagaworker.bounded import bounded
 from sagaworker.domain.steplist import STEP_NAME, short_name
 from sagaworker.errors import UnknownStep
 from sagaworker.imports import LONGEST, Imports
@@ -148,7 +149,7 @@ class Registry:
                 f"step {path!r} must be a class or object that is defined in an allowed package"
                 f" ({', '.join(packages)}), got an imported {type(owner).__name__}"
             )
-        return _instance(owner, path)
+        return _instance(owner, path, self.import_bound)
 
     def _import(self, module_name: str, path: str) -> ModuleType:
         try:
@@ -189,8 +190,8 @@ def _told(exc: BaseException) -> str:
     return f"{type(exc).__name__}: {ascii(text[:400])[1:-1]}"
 
 
-def _instance(owner: type, path: str) -> object:
+def _instance(owner: type, path: str, seconds: float) -> object:
     try:
-        return owner()
+        return bounded(owner, seconds, "a call of the class")
     except (Exception, SystemExit) as exc:
         raise UnknownStep(f"step {path!r} must be a class without arguments, got {_told(exc)}") from exc

@@ -88,7 +88,7 @@ class Requests:
         loaded = [self._registry.step(entry.step) for entry in entries]
         checked = self._inputs(inputs)
         for step in loaded:
-            check_inputs(step, checked)
+            check_inputs(step, checked, within=self._registry.import_bound)
         actor_id = _text(given.get("actor_id"), "actor_id", MAX_NAME)
         source_env = self.source_env(options)
         return NewRun(

@@ -15,6 +15,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any, TypeVar, cast
 
+from sagaworker.bounded import Hung, bounded
 from sagaworker.domain.retry import ONCE, UNDO_DEFAULT, RetryPolicy
 from sagaworker.domain.state import SagaState
 from sagaworker.domain.steplist import short_name
@@ -167,8 +168,8 @@ def _beside_a_loop(call: Callable[[], Coroutine[object, object, object]]) -> obj
         raise
 
 
-def check_inputs(step: Step, inputs: Mapping[str, Json]) -> None:
-    """Validate a saga's inputs by the step's `Inputs` type, where it declares one.
+def check_inputs(step: Step, inputs: Mapping[str, Json], *, within: float) -> None:
+    """Validate a saga's inputs by the step's `Inputs` type, where it declares one, in so many seconds.
 
     Raises:
         InvalidInput: with the step and what its type says.
@@ -178,13 +179,14 @@ def check_inputs(step: Step, inputs: Mapping[str, Json]) -> None:
         return
     try:
         if hasattr(inputs_type, "model_validate"):
-            inputs_type.model_validate(dict(inputs))
+            bounded(lambda: inputs_type.model_validate(dict(inputs)), within, "a validation")
         elif dataclasses.is_dataclass(inputs_type):
             names = {field.name for field in dataclasses.fields(inputs_type) if field.init}
-            inputs_type(**{name: value for name, value in inputs.items() if name in names})
+            given = {name: value for name, value in inputs.items() if name in names}
+            bounded(lambda: inputs_type(**given), within, "a validation")
         else:
             raise UnknownStep(f"Inputs of step {path!r} must be a dataclass or a pydantic model, got {inputs_type!r}")
-    except (TypeError, ValueError) as exc:
+    except (TypeError, ValueError, Hung) as exc:
         if isinstance(exc, UnknownStep):
             raise
         raise InvalidInput(f"inputs must suit step {path!r}, got {type(exc).__name__}: {exc}") from exc
