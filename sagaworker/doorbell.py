@@ -127,11 +127,14 @@ class Doorbells:
     def again(self, request: Any, *, seconds: float, headers: Mapping[str, Any]) -> None:
         """Send the message that a worker has in hand once more, to the same queue, due after so many seconds.
 
-        The message keeps its id. `headers` are added to it.
+        The message keeps its id. `headers` are added to it. It is due sooner where the broker would otherwise deliver it
+        a second time while it waits in a worker.
 
         Raises:
             Exception: what the broker's library raises; whether it was sent is not known.
         """
+        visible = (self._app.conf.broker_transport_options or {}).get("visibility_timeout")
+        seconds = min(seconds, float(visible) / 4) if visible else seconds
         self._published([partial(self._publish_again, request=request, seconds=seconds, headers=headers)])
 
     def _published(self, messages: Sequence[Callable[..., None]]) -> None:

@@ -1,0 +1,62 @@
+"""What a message looks like that is put back."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import pytest
+import redis
+from celery import Celery
+
+from sagaworker.doorbell import Doorbells
+
+REQUEST = SimpleNamespace(
+    id="7d3a3e0a-0000-4000-8000-000000000000",
+    task="sagaworker.cancel_saga",
+    args=["order", "no longer wanted"],
+    kwargs={"who": "ana"},
+    shadow=None,
+    argsrepr="",
+    kwargsrepr="",
+    reply_to="replies",
+    ignore_result=False,
+    root_id=None,
+    parent_id=None,
+    origin="gen1@shop",
+    delivery_info={"routing_key": "control", "priority": 3},
+)
+
+
+@pytest.fixture
+def put_back(broker_url):
+    def send(**transport_options):
+        app = Celery("shop", broker=broker_url, set_as_current=False)
+        app.conf.broker_transport_options = transport_options
+        doorbells = Doorbells(app)
+        doorbells.again(REQUEST, seconds=30.0, headers={"sagaworker_turn": 4})
+        doorbells.close()
+        with redis.Redis.from_url(broker_url) as client:
+            (key,) = [key for key in client.keys("*control*") if client.type(key) == b"list"]
+            return json.loads(client.lpop(key))
+
+    return send
+
+
+def test_it_keeps_its_id_its_arguments_its_priority_and_where_its_result_goes(put_back):
+    message = put_back()
+    headers = message["headers"]
+    assert (headers["id"], headers["task"], headers["sagaworker_turn"]) == (REQUEST.id, REQUEST.task, 4)
+    assert headers["ignore_result"] is False
+    assert (message["properties"]["priority"], message["properties"]["reply_to"]) == (3, "replies")
+    assert message["properties"]["correlation_id"] == REQUEST.id
+
+
+@pytest.mark.parametrize(
+    ("options", "most"), [({}, 30), ({"visibility_timeout": 8}, 2), ({"visibility_timeout": 3600}, 30)]
+)
+def test_it_is_due_before_redis_would_deliver_it_twice(put_back, options, most):
+    """A message that waits in a worker for longer than the visibility time-out is given to another worker too, each time."""
+    due = datetime.fromisoformat(put_back(**options)["headers"]["eta"])
+    assert (due - datetime.now(UTC)).total_seconds() <= most
