@@ -36,6 +36,23 @@ def program(*names: str) -> str:
     return found
 
 
+class Certificate:
+    """Of a server on this machine, signed by itself."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.file, self.key = folder / "cert.pem", folder / "key.pem"
+        subprocess.run(
+            [
+                *(program("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+                *("-keyout", str(self.key), "-out", str(self.file), "-subj", "/CN=localhost"),
+                *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+            ],
+            check=True,
+            capture_output=True,
+        )
+
+
 class ServerProcess:
     """A server in a process group of its own, in a folder of its own."""
 
@@ -91,11 +108,18 @@ class ServerProcess:
 class RabbitMQ(ServerProcess):
     """A RabbitMQ of one node with a port mapper of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, certificate: Certificate | None = None) -> None:
         if not RABBITMQ.exists():
             pytest.skip("rabbitmq-server is not installed (see `make brokers`)")
         self.port = free_port()
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}//"
+        self.tls_port = free_port()
+        folder.mkdir(parents=True, exist_ok=True)
+        if certificate is not None:
+            (folder / "rabbitmq.conf").write_text(
+                f"listeners.ssl.1 = 127.0.0.1:{self.tls_port}\nssl_options.certfile = {certificate.file}\n"
+                f"ssl_options.keyfile = {certificate.key}\nssl_options.verify = verify_none\n"
+            )
         env = {
             "HOME": str(folder),
             "RABBITMQ_NODENAME": f"sagaworker{self.port}@localhost",
@@ -105,7 +129,7 @@ class RabbitMQ(ServerProcess):
             "RABBITMQ_MNESIA_BASE": str(folder / "data"),
             "RABBITMQ_LOG_BASE": str(folder / "logs"),
             "RABBITMQ_PID_FILE": str(folder / "pid"),
-            "RABBITMQ_CONFIG_FILE": str(folder / "none"),
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq"),
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "none.config"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
             "ERL_EPMD_PORT": str(free_port()),

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from queue import Queue
 
 import pytest
@@ -18,7 +19,7 @@ from sagaworker.doorbell import Doorbells
 from sagaworker.settings import Settings
 from tests.acceptance.stage import ACTS, Stage
 from tests.brokers.house import app_of
-from tests.brokers.servers import RabbitMQ
+from tests.brokers.servers import Certificate, RabbitMQ
 from tests.waiting import wait_until
 
 SHOP = "tests.brokers.shop"
@@ -100,6 +101,22 @@ def test_a_forked_child_leaves_the_connection_of_its_parent_open(rabbitmq: Rabbi
     command = [sys.executable, "-m", "tests.brokers.forking", vhost, str(rabbitmq.port), str(rings)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert ended.stdout.strip() == "the same", ended.stderr
+
+
+def test_over_tls_a_client_asks_for_a_certificate_that_it_can_verify(
+    server_folder: Path, tmp_path: Path, stages
+) -> None:
+    folder = server_folder / tmp_path.name
+    certificate = Certificate(folder / "tls")
+    with RabbitMQ(folder / "rabbitmq", certificate) as server:
+        url = f"amqps://guest:guest@localhost:{server.tls_port}//"
+        trusting = {"ssl": {"ca_certs": str(certificate.file), "cert_reqs": 2, "server_hostname": "localhost"}}
+        stage: Stage = stages(url, sweep_interval=UNSWEPT, broker_options=trusting)
+        stage.worker()
+        run = stage.engine.start("encrypted", [ACTS])
+        stage.finished(run.id)
+        with pytest.raises(Exception, match="certificate verify failed"):
+            Doorbells.from_settings(Settings(broker_url=url)).ring([Doorbell.of(run)])
 
 
 def rung(doorbells: Doorbells, bell: Doorbell) -> Exception | None:

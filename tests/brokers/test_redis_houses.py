@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from sagaworker.domain.records import Doorbell
 from sagaworker.doorbell import Doorbells
 from sagaworker.settings import Settings
 from tests.acceptance.stage import ACTS
-from tests.brokers.servers import RedisServer, Sentinel
+from tests.brokers.servers import Certificate, RedisServer, Sentinel
 from tests.brokers.test_rabbitmq import UNSWEPT
 from tests.waiting import wait_until
 
@@ -60,29 +59,16 @@ def test_behind_sentinel_workers_and_clients_follow_the_master(folder: Path, sta
 
 
 def test_over_tls_the_certificate_is_asked_for(folder: Path, stages) -> None:
-    folder.mkdir()
-    certificate, key = folder / "cert.pem", folder / "key.pem"
-    subprocess.run(
-        [
-            *(
-                "openssl",
-                "req",
-                "-x509",
-                "-newkey",
-                "rsa:2048",
-                "-nodes",
-                "-keyout",
-                str(key),
-                "-out",
-                str(certificate),
-            ),
-            *("-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
-        ],
-        check=True,
-        capture_output=True,
+    certificate = Certificate(folder)
+    options = (
+        "--tls-cert-file",
+        str(certificate.file),
+        "--tls-key-file",
+        str(certificate.key),
+        "--tls-auth-clients",
+        "no",
     )
-    options = ("--tls-cert-file", str(certificate), "--tls-key-file", str(key), "--tls-auth-clients", "no")
-    with RedisServer(folder / "tls", *options, tls=certificate) as server:
+    with RedisServer(folder / "tls", *options, tls=certificate.file) as server:
         stage = stages(server.url, sweep_interval=UNSWEPT)
         stage.worker()
         run = stage.engine.start("encrypted", [ACTS])
