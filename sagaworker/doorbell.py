@@ -185,6 +185,7 @@ class Doorbells:
             args=tuple(request.args),
             kwargs=request.kwargs,
             countdown=seconds,
+            expires=request.expires,
             shadow=request.shadow,
             argsrepr=request.argsrepr,
             kwargsrepr=request.kwargsrepr,
@@ -193,6 +194,13 @@ class Doorbells:
             root_id=request.root_id,
             parent_id=request.parent_id,
             origin=request.origin,
+            # What waits for its result, as a chain does.
+            callbacks=request.callbacks,
+            errbacks=request.errbacks,
+            chain=request.chain,
+            chord=request.chord,
+            group_id=request.group,
+            group_index=request.group_index,
         )
         delivered = request.delivery_info or {}
         name = delivered.get("routing_key") or self._queue  # by the anonymous exchange the key is the queue's name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -25,6 +26,13 @@ REQUEST = SimpleNamespace(
     root_id=None,
     parent_id=None,
     origin="gen1@shop",
+    expires="2126-11-27T22:00:00+00:00",
+    callbacks=[{"task": "shop.told"}],
+    errbacks=None,
+    chain=[{"task": "shop.next"}],
+    chord=None,
+    group="g",
+    group_index=2,
     delivery_info={"routing_key": "control", "priority": 3},
 )
 
@@ -51,6 +59,13 @@ def test_it_keeps_its_id_its_arguments_its_priority_and_where_its_result_goes(pu
     assert headers["ignore_result"] is False
     assert (message["properties"]["priority"], message["properties"]["reply_to"]) == (3, "replies")
     assert message["properties"]["correlation_id"] == REQUEST.id
+    assert (headers["expires"], headers["group"], headers["group_index"]) == (REQUEST.expires, "g", 2)
+
+
+def test_it_keeps_what_waits_for_its_result(put_back):
+    args, kwargs, embed = json.loads(base64.b64decode(put_back()["body"]))
+    assert (args, kwargs) == (REQUEST.args, REQUEST.kwargs)
+    assert (embed["callbacks"], embed["chain"]) == (REQUEST.callbacks, REQUEST.chain)
 
 
 @pytest.mark.parametrize(
