@@ -30,6 +30,12 @@ from sagaworker.settings import Settings
 RUN_SAGA = "sagaworker.run_saga"
 LEDGER = "sagaworker_ledger"  # the header with the identity of the ledger that has the saga
 
+# Of a message that is put back: kept as they are.
+KEPT = (
+    *("expires", "shadow", "argsrepr", "kwargsrepr", "reply_to", "ignore_result", "root_id", "parent_id", "origin"),
+    *("callbacks", "errbacks", "chain", "chord", "group_index"),
+)
+
 ANSWER_WITHIN = 1.0  # seconds for the broker to accept a connection or to answer; later, the sweep rings
 BATCH_FROM = 3  # fewer are sent one by one: a pipeline costs more than it saves
 CONNECTIONS = 4  # one for each thread that rings at the same time; a fifth waits
@@ -48,8 +54,18 @@ def verified(broker_url: str) -> dict[str, Any] | None:
     if broker_url.startswith("rediss://"):
         return {"ssl_cert_reqs": ssl.CERT_REQUIRED}
     if broker_url.startswith("amqps://"):
-        return {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": None}  # None: the host of the URL
+        return _OfEachHost(cert_reqs=ssl.CERT_REQUIRED, server_hostname=None)
     return None
+
+
+class _OfEachHost(dict[str, Any]):
+    """Options of TLS whose `server_hostname` kombu fills in where it is None: for each host of the URL anew.
+
+    kombu asks for the item, and hands the whole over; it would keep the first host's name for all.
+    """
+
+    def __getitem__(self, name: str) -> Any:
+        return None if name == "server_hostname" else super().__getitem__(name)
 
 
 def as_every_worker_reads(app: Celery) -> dict[str, Any]:
@@ -172,54 +188,57 @@ class Doorbells:
             ignore_result=True,
         )
         options: dict[str, Any] = {} if doorbell.priority is None else {"priority": doorbell.priority}
-        headers = {} if doorbell.ledger is None else {LEDGER: doorbell.ledger}
+        headers = {} if not doorbell.ledger else {LEDGER: doorbell.ledger}
         with at_the_front(producer.channel) if doorbell.goes_first else nullcontext():
             self._hand_over(producer, RUN_SAGA, message, name, declares=declares, headers=headers, **options)
 
     def _publish_again(
         self, producer: Producer, *, request: Any, seconds: float, headers: Mapping[str, Any], declares: bool
     ) -> None:
+        get = request.get  # a client in another language may have left out what is optional
+        stamps = get("stamps") or {}
         message = self._app.amqp.as_task_v2(
             request.id,
             request.task,
             args=tuple(request.args),
             kwargs=request.kwargs,
             countdown=seconds,
-            expires=request.expires,
-            shadow=request.shadow,
-            argsrepr=request.argsrepr,
-            kwargsrepr=request.kwargsrepr,
-            reply_to=request.reply_to,
-            ignore_result=request.ignore_result,
-            root_id=request.root_id,
-            parent_id=request.parent_id,
-            origin=request.origin,
-            # What waits for its result, as a chain does.
-            callbacks=request.callbacks,
-            errbacks=request.errbacks,
-            chain=request.chain,
-            chord=request.chord,
-            group_id=request.group,
-            group_index=request.group_index,
+            # What waits for its result, as a chain does, and all that else was said of it.
+            **{name: get(name) for name in KEPT},
+            group_id=get("group"),
+            retries=get("retries") or 0,
+            replaced_task_nesting=get("replaced_task_nesting") or 0,
+            stamped_headers=get("stamped_headers"),
+            **{name: value for name, value in stamps.items() if name in (get("stamped_headers") or ())},
         )
-        delivered = request.delivery_info or {}
-        name = delivered.get("routing_key") or self._queue  # by the anonymous exchange the key is the queue's name
+        delivered = get("delivery_info") or {}
         options = {} if delivered.get("priority") is None else {"priority": delivered["priority"]}
-        self._hand_over(producer, request.task, message, name, declares=declares, headers=dict(headers), **options)
+        kept = {**(get("headers") or {}), **headers}
+        if delivered.get("exchange"):
+            # It came by the bindings of the host's own queue: so it goes.
+            options |= {"exchange": delivered["exchange"], "routing_key": delivered.get("routing_key")}
+        self._hand_over(
+            producer,
+            request.task,
+            message,
+            delivered.get("routing_key") or "",
+            declares=declares,
+            headers=kept,
+            **options,
+        )
 
     def _hand_over(
         self, producer: Producer, task: str, message: Any, name: str, *, declares: bool, **options: Any
     ) -> None:
-        """To the queue of that name by the anonymous exchange, so that no binding is needed for it to arrive."""
+        """To the queue of that name by the anonymous exchange, so that no binding is needed for it to arrive.
+
+        Unless an exchange and a routing key are given.
+        """
+        to: dict[str, Any] = {"exchange_type": "given"}  # none that Celery would change the exchange for
+        if "exchange" not in options:
+            to = {"queue": direct_queue(name), "declare": self._declared(name) if declares else []}
         self._app.amqp.send_task_message(
-            producer,
-            task,
-            message,
-            queue=direct_queue(name),
-            declare=self._declared(name) if declares else [],
-            retry=False,
-            **as_every_worker_reads(self._app),
-            **options,
+            producer, task, message, retry=False, **as_every_worker_reads(self._app), **to, **options
         )
 
     def _declared(self, name: str) -> list[Queue]:

@@ -51,6 +51,7 @@ log = logging.getLogger(__name__)
 
 # A connection that was left out; None is one that somebody gave without having it.
 OWN: Final = object()
+UNKNOWN_FOR = 60.0  # seconds until a ledger whose identity cannot be read is asked again
 CancelAnswer = Literal["requested", "cancelled", "not_active"]
 
 
@@ -74,6 +75,7 @@ class Engine(OperatorMoves, RecoveryMoves):
             )
         self._ring = ring
         self._ledger_id: str | None = None
+        self._ask_ledger_at = 0.0
         self._failpoints = failpoints or Failpoints.from_env()
         hurt = cursor_class(self._failpoints) if self._failpoints else None
         self.database = Database(self.settings.database_url, schema=self.settings.schema, cursor_class=hurt)
@@ -197,7 +199,9 @@ class Engine(OperatorMoves, RecoveryMoves):
         if self._ring is None or not doorbells:
             return True
         try:
-            self._ring([replace(bell, ledger=self.ledger_id) for bell in doorbells])
+            self._ring(
+                [bell if bell.ledger is not None else replace(bell, ledger=self.ledger_id) for bell in doorbells]
+            )
         except Exception as exc:  # noqa: BLE001 - whatever the broker does, the sagas are stored
             log.warning("doorbells not rung: %d; the sweep will ring them: %s", len(doorbells), exc)
             return False
@@ -205,8 +209,9 @@ class Engine(OperatorMoves, RecoveryMoves):
 
     @property
     def ledger_id(self) -> str | None:
-        """The identity of the ledger, made by `migrate`. None while it cannot be read; asked for once."""
-        if self._ledger_id is None:
+        """The identity of the ledger, made by `migrate`. None while it cannot be read; asked for once, or once a minute."""
+        if self._ledger_id is None and time.monotonic() >= self._ask_ledger_at:
+            self._ask_ledger_at = time.monotonic() + UNKNOWN_FOR
             try:
                 self._ledger_id = self.reads.identity()
             except REFUSAL as exc:
@@ -325,17 +330,20 @@ class Engine(OperatorMoves, RecoveryMoves):
 
     # -- moving --------------------------------------------------------------------------------------------------------
 
-    def cancel(self, saga_id: str, reason: str | None = None, who: str | None = None) -> CancelAnswer:
+    def cancel(
+        self, saga_id: str, reason: str | None = None, who: str | None = None, *, request: str | None = None
+    ) -> CancelAnswer:
         """Ask for a cancel. An accepted cancel never ends `completed`. The journal keeps who asked and why, each time.
 
         "cancelled": nothing had begun, it is over. "requested": the running step finishes and then all is undone.
-        "not_active": it is terminal or already undoing; nothing changed.
+        "not_active": it is terminal or already undoing; nothing changed. With `request`, an id of the caller's own, the same
+        request again does nothing and has the same answer.
         """
         saga_id = self.id_of(saga_id, to_move=True)
-        for name, text in (("reason", reason), ("who", who)):
+        for name, text in (("reason", reason), ("who", who), ("request", request)):
             if text is not None:
                 checked_words(text, name)
-        answer = self.ledger.cancel(saga_id, reason, who or None)
+        answer = self.ledger.cancel(saga_id, reason, who or None, request)
         if answer is None:
             self._must_exist(saga_id)
             return "not_active"

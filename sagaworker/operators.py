@@ -41,7 +41,8 @@ class OperatorMoves:
     """The engine's part for operators. Every move is atomic, lands once, and leaves one journal row with who and why.
 
     All of them take `reason` (why), `who` (the person who decides) and `seq`, the number of the journal row at which
-    the caller looked: where the saga has moved on since, the move is refused.
+    the caller looked: where the saga has moved on since, the move is refused. With `request`, an id of the caller's own, the
+    same request again does nothing.
 
     Raises:
         MoveRefused: the saga is not in a place for this move. Nothing changed.
@@ -49,18 +50,26 @@ class OperatorMoves:
         SagaNotFound: there is no such run.
     """
 
-    def hold(self: _Surroundings, saga_id: str, *, reason: str, who: str, seq: int | None = None) -> SagaRun:
+    def hold(
+        self: _Surroundings, saga_id: str, *, reason: str, who: str, seq: int | None = None, request: str | None = None
+    ) -> SagaRun:
         """Let nothing new begin, until released. The step or undo that runs now ends first."""
         saga_id = self.id_of(saga_id, to_move=True)
-        order = _order(saga_id, reason, who, seq)
+        order = _order(saga_id, reason, who, seq, request)
+        if self.operating.has_landed(order):
+            return _done_before(self, saga_id)
         if self.operating.hold(order) is None:
             _refuse(self, saga_id, "hold", "be active and wait for no person")
         return self.get(saga_id)
 
-    def release(self: _Surroundings, saga_id: str, *, reason: str, who: str, seq: int | None = None) -> SagaRun:
+    def release(
+        self: _Surroundings, saga_id: str, *, reason: str, who: str, seq: int | None = None, request: str | None = None
+    ) -> SagaRun:
         """End a hold. A cancel that was accepted meanwhile acts now; where an undo halted, an operator is waited for."""
         saga_id = self.id_of(saga_id, to_move=True)
-        order = _order(saga_id, reason, who, seq)
+        order = _order(saga_id, reason, who, seq, request)
+        if self.operating.has_landed(order):
+            return _done_before(self, saga_id)
         if self.operating.release(order) is None:
             _refuse(self, saga_id, "release", "be on hold")
         run = self.get(saga_id)
@@ -69,7 +78,14 @@ class OperatorMoves:
         return run
 
     def retry(
-        self: _Surroundings, saga_id: str, *, reason: str, who: str, seq: int | None = None, undo: bool = False
+        self: _Surroundings,
+        saga_id: str,
+        *,
+        reason: str,
+        who: str,
+        seq: int | None = None,
+        undo: bool = False,
+        request: str | None = None,
     ) -> SagaRun:
         """Try again what a saga stopped at: a failed undo, a step in doubt, or the step at which it was given up.
 
@@ -80,7 +96,9 @@ class OperatorMoves:
         worker could run, for the lack of a step's module, is rung, and rung again as often as one that was just started.
         """
         saga_id = self.id_of(saga_id, to_move=True)
-        order = _order(saga_id, reason, who, seq)
+        order = _order(saga_id, reason, who, seq, request)
+        if self.operating.has_landed(order):
+            return _done_before(self, saga_id)
         timeline = self.timeline(saga_id)
         run, idx = timeline.run, timeline.run.current_step_idx
         if is_passed_over(timeline) and not undo:
@@ -104,10 +122,14 @@ class OperatorMoves:
         self.ring(saga_id)
         return self.get(saga_id)
 
-    def skip(self: _Surroundings, saga_id: str, *, reason: str, who: str, seq: int | None = None) -> SagaRun:
+    def skip(
+        self: _Surroundings, saga_id: str, *, reason: str, who: str, seq: int | None = None, request: str | None = None
+    ) -> SagaRun:
         """Leave one row as it is: the undo at which the saga halted, or the step in doubt. What came before is undone."""
         saga_id = self.id_of(saga_id, to_move=True)
-        order = _order(saga_id, reason, who, seq)
+        order = _order(saga_id, reason, who, seq, request)
+        if self.operating.has_landed(order):
+            return _done_before(self, saga_id)
         status = self.operating.skip_undo(order) or self.operating.skip_step(order)
         if status is None:
             _refuse(self, saga_id, "skip", "wait for an operator")
@@ -123,6 +145,7 @@ class OperatorMoves:
         who: str,
         outputs: Mapping[str, Any] | None = None,
         seq: int | None = None,
+        request: str | None = None,
     ) -> SagaRun:
         """Say what became of the step in doubt: it `happened`, with these outputs ({} for none), or it did not.
 
@@ -134,7 +157,9 @@ class OperatorMoves:
             InvalidInput: it happened and `outputs` is None, or it did not and has some. Nothing changed.
         """
         saga_id = self.id_of(saga_id, to_move=True)
-        order = _order(saga_id, reason, who, seq)
+        order = _order(saga_id, reason, who, seq, request)
+        if self.operating.has_landed(order):
+            return _done_before(self, saga_id)
         if happened and outputs is None:
             raise InvalidInput(
                 "outputs must be given for a step that happened, {} where it put out nothing, got None",
@@ -165,14 +190,24 @@ class OperatorMoves:
         return undo_list(self.timeline(saga_id))
 
 
-def _order(saga_id: str, reason: str, who: str, seq: int | None) -> Order:
+def _done_before(engine: _Surroundings, saga_id: str) -> SagaRun:
+    """The saga of a request that is on record; rung again, since whoever made it then may not have come to that."""
+    run = engine.get(saga_id)
+    if run.waiting_for is None:
+        engine.ring(saga_id)
+    return run
+
+
+def _order(saga_id: str, reason: str, who: str, seq: int | None, request: str | None) -> Order:
+    if request is not None:
+        checked_words(request, "request")
     for name, text in (("reason", reason), ("who", who)):
         checked_words(text, name)
         if not text.strip():
             raise InvalidInput(f"{name} must be given, got nothing", "it is kept in the journal for whoever looks next")
     if seq is not None and (isinstance(seq, bool) or not isinstance(seq, int)):
         raise InvalidInput(f"seq must be the number of a journal row, got {seq!r}")
-    return Order(saga_id=checked_id(saga_id), who=who, reason=reason, seq=seq)
+    return Order(saga_id=checked_id(saga_id), who=who, reason=reason, seq=seq, request=request)
 
 
 def _found(run: SagaRun) -> str:

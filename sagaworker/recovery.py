@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Literal, TypeVar
 
@@ -15,7 +16,7 @@ from sagaworker.domain.records import Doorbell, SagaRun, SweepResult
 from sagaworker.domain.recovery import RecoverResult, Scope
 from sagaworker.failpoints import Failpoints
 from sagaworker.ledger.moves import Ledger, Orphan, TakenOver
-from sagaworker.ledger.outage import POISON
+from sagaworker.ledger.outage import OUTAGE, POISON
 from sagaworker.ledger.sweeping import Due, Sweeping
 from sagaworker.policies import Policies, ResolvePolicy
 from sagaworker.reach import Reach
@@ -150,8 +151,10 @@ class Recovery:
                 ),
                 lambda orphan, exc: log.error("saga %s is left to the sweep: %s", orphan.saga_id, exc),
             )
+            # Main has no other connection: what is rung is told here which ledger it belongs to, or not at all.
+            ledger = self._ledger.identity(connection) or ""
         metrics.count_takeovers(Counter(one.policy for one in taken), witnessed=True)
-        self._ring_some([one.doorbell for one in taken if one.doorbell is not None])
+        self._ring_some([replace(one.doorbell, ledger=ledger) for one in taken if one.doorbell is not None])
         return len(taken)
 
     def claim(self, run: SagaRun) -> Literal["ok", "already_claimed"]:
@@ -239,6 +242,8 @@ class Recovery:
         """Take over in one go; where a row's values make that raise, in halves, until that row is alone."""
         try:
             return take_over(chosen)
+        except OUTAGE:
+            raise
         except POISON as exc:
             if len(chosen) == 1:
                 alone(chosen[0][0], exc)
@@ -252,6 +257,8 @@ class Recovery:
         """Pick in one statement; where a row's values make that raise, in halves, until that row is alone."""
         try:
             return pick(None)
+        except OUTAGE:
+            raise
         except POISON:
             return self._halved(candidates(), pick)
 
@@ -260,6 +267,8 @@ class Recovery:
             return []
         try:
             return pick([one.saga_id for one in due])
+        except OUTAGE:
+            raise
         except POISON as exc:
             if len(due) == 1:
                 self._pass_over(due[0].saga_id, due[0].fence, exc)

@@ -6,6 +6,7 @@ Celery has acknowledged such a message before its task began, so the broker does
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 from celery.exceptions import Ignore
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 TURN = "sagaworker_turn"  # the header that counts how often a message was put back
 LONGEST = 30.0  # seconds between two turns
 TURNS = 128  # an hour of outage
+PATIENCE = 60.0  # seconds for a broker that is away too
+PAUSE = 0.5
 PASSED_ON = 9  # turns of a doorbell of another ledger: about as long as its own sweep takes to ring again
 
 
@@ -33,11 +36,16 @@ def after_outage(request: Any, doorbells: Doorbells, outage: Exception) -> None:
     if request.is_eager or turn >= TURNS:
         raise outage
     seconds = min(LONGEST, 0.25 * 2 ** min(turn, 10))
-    try:
-        doorbells.again(request, seconds=seconds, headers={TURN: turn + 1})
-    except Exception as exc:  # noqa: BLE001 - whatever the broker does, the outage is what is told
-        log.error("%s[%s] is lost, send it again: %s; %s", request.task, request.id, reason(outage), exc)  # noqa: TRY400
-        raise outage from None
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            doorbells.again(request, seconds=seconds, headers={TURN: turn + 1})
+            break
+        except Exception as exc:  # noqa: BLE001 - whatever the broker does, the outage is what is told
+            if time.monotonic() > until:
+                log.error("%s[%s] is lost, send it again: %s; %s", request.task, request.id, reason(outage), exc)  # noqa: TRY400
+                raise outage from None
+            time.sleep(PAUSE)  # broker and database often go together, and nobody else has this message
     log.warning("%s[%s] waits %g s for the database: %s", request.task, request.id, seconds, reason(outage))
     raise Ignore
 
@@ -49,8 +57,10 @@ def to_its_ledger(request: Any, process: Process) -> None:
         Ignore: it was put back, or its own sweep will ring again.
     """
     theirs, turn = request.get(LEDGER), _turn(request)
+    if theirs is None or request.is_eager:
+        return
     ours = process.engine.ledger_id
-    if theirs is None or ours is None or theirs == ours or request.is_eager:
+    if ours is None or theirs == ours:
         return
     log.warning(
         "a doorbell in queue %s is for ledger %s, and this worker has ledger %s: left to its owner; give each service"

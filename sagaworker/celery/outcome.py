@@ -21,6 +21,12 @@ class SagaNotCompleted(SagaworkerError):
     """A saga came to another end than `completed`, or nobody can run it now. The ledger says more: `sagaworker explain`."""
 
 
+def _is_awaited(request: Any) -> bool:
+    """Whether somebody waits for the result, and would wait for ever for that of a RETRY: then it is the text."""
+    waiting = (request.callbacks, request.errbacks, request.chain, request.chord)
+    return request.called_directly or request.is_eager or not request.ignore_result or any(waiting)
+
+
 def told(end: EpisodeEnd, request: Any) -> str:
     """The result of the task; where the episode did not complete the saga, what Celery makes another state of.
 
@@ -29,7 +35,7 @@ def told(end: EpisodeEnd, request: Any) -> str:
         Retry: it becomes RETRY. Nothing is sent: the ledger knows when the saga goes on.
     """
     text = f"{end.outcome}: {end.reason}" if end.reason else end.outcome
-    if not request.called_directly:
+    if not _is_awaited(request):
         if end.outcome in ENDED_BADLY:
             raise SagaNotCompleted(text)
         if end.outcome in GOES_ON:

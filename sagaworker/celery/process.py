@@ -102,8 +102,7 @@ class Process:
                     return run(ThreadPlace(on_stuck=self._leave), lambda: self.stop.is_set)
             if current_process().name == "MainProcess":  # the solo pool: main's own handlers see the signals
                 return run(ChildPlace(), lambda: self.stop.is_set)
-            self.spawned.forget()
-            with notice.noted():
+            with self.spawned.walking(), notice.noted():
                 return run(ChildPlace(), lambda: notice.was_given or self.stop.is_set)
         finally:
             self._announcer.left(task_id)

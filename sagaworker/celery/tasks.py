@@ -13,7 +13,7 @@ from celery import Celery, Task
 
 from sagaworker.celery import later, naming, ours, outcome
 from sagaworker.celery.process import Process
-from sagaworker.errors import InvalidInput, SagaNotFound, SagaworkerError
+from sagaworker.errors import InvalidInput, SagaworkerError
 from sagaworker.ledger.outage import OUTAGE
 
 Define = Callable[..., Callable[[Callable[..., object]], object]]
@@ -68,11 +68,8 @@ def _register_walk(define: Define, process: Process) -> None:
 
     @define(name=naming.RUN_SAGA, bind=True)
     def run_saga(self: Task, saga_id: str) -> str:
-        try:
-            end = process.run_episode(saga_id, task_id=self.request.id, hostname=self.request.hostname)
-        except SagaNotFound:
-            later.to_its_ledger(self.request, process)
-            raise
+        later.to_its_ledger(self.request, process)
+        end = process.run_episode(saga_id, task_id=self.request.id, hostname=self.request.hostname)
         return outcome.told(end, self.request)
 
     @define(name=naming.START_SAGA, bind=True, ignore_result=False)
@@ -89,9 +86,9 @@ def _register_walk(define: Define, process: Process) -> None:
         key = options.pop("key", None) or f"task:{self.request.id}"
         return process.engine.start(kind, step_modules, inputs=inputs, key=key, **options).id
 
-    @define(name=naming.CANCEL_SAGA)
-    def cancel_saga(saga_id: str, reason: str | None = None, who: str | None = None) -> str:
-        return process.engine.cancel(saga_id, reason, who)
+    @define(name=naming.CANCEL_SAGA, bind=True)
+    def cancel_saga(self: Task, saga_id: str, reason: str | None = None, who: str | None = None) -> str:
+        return process.engine.cancel(saga_id, reason, who, request=self.request.id)
 
     @define(name=naming.SWEEP_ORPHANS)
     def sweep_orphans() -> dict[str, int]:
@@ -109,25 +106,39 @@ def _register_walk(define: Define, process: Process) -> None:
 def _register_operators(define: Define, process: Process) -> None:
     """What people do. Each returns the status the move left; a refusal fails the call with its sentence."""
 
-    @define(name=naming.HOLD_SAGA, ignore_result=False)
-    def hold_saga(saga_id: str, *, reason: str, who: str, seq: int | None = None) -> str:
-        return process.engine.hold(saga_id, reason=reason, who=who, seq=seq).status
+    @define(name=naming.HOLD_SAGA, bind=True, ignore_result=False)
+    def hold_saga(self: Task, saga_id: str, *, reason: str, who: str, seq: int | None = None) -> str:
+        return process.engine.hold(saga_id, reason=reason, who=who, seq=seq, request=self.request.id).status
 
-    @define(name=naming.RELEASE_SAGA, ignore_result=False)
-    def release_saga(saga_id: str, *, reason: str, who: str, seq: int | None = None) -> str:
-        return process.engine.release(saga_id, reason=reason, who=who, seq=seq).status
+    @define(name=naming.RELEASE_SAGA, bind=True, ignore_result=False)
+    def release_saga(self: Task, saga_id: str, *, reason: str, who: str, seq: int | None = None) -> str:
+        return process.engine.release(saga_id, reason=reason, who=who, seq=seq, request=self.request.id).status
 
-    @define(name=naming.RETRY_SAGA, ignore_result=False)
-    def retry_saga(saga_id: str, *, reason: str, who: str, seq: int | None = None, undo: bool = False) -> str:
-        return process.engine.retry(saga_id, reason=reason, who=who, seq=seq, undo=undo).status
+    @define(name=naming.RETRY_SAGA, bind=True, ignore_result=False)
+    def retry_saga(
+        self: Task, saga_id: str, *, reason: str, who: str, seq: int | None = None, undo: bool = False
+    ) -> str:
+        return process.engine.retry(saga_id, reason=reason, who=who, seq=seq, undo=undo, request=self.request.id).status
 
-    @define(name=naming.SKIP_SAGA, ignore_result=False)
-    def skip_saga(saga_id: str, *, reason: str, who: str, seq: int | None = None) -> str:
-        return process.engine.skip(saga_id, reason=reason, who=who, seq=seq).status
+    @define(name=naming.SKIP_SAGA, bind=True, ignore_result=False)
+    def skip_saga(self: Task, saga_id: str, *, reason: str, who: str, seq: int | None = None) -> str:
+        return process.engine.skip(saga_id, reason=reason, who=who, seq=seq, request=self.request.id).status
 
-    @define(name=naming.RESOLVE_SAGA, ignore_result=False)
-    def resolve_saga(saga_id: str, *, happened: bool, reason: str, who: str, **options: Any) -> str:
-        return process.engine.resolve(saga_id, happened=happened, reason=reason, who=who, **options).status
+    @define(name=naming.RESOLVE_SAGA, bind=True, ignore_result=False)
+    def resolve_saga(
+        self: Task,
+        saga_id: str,
+        *,
+        happened: bool,
+        reason: str,
+        who: str,
+        outputs: dict[str, Any] | None = None,
+        seq: int | None = None,
+    ) -> str:
+        run = process.engine.resolve(
+            saga_id, happened=happened, reason=reason, who=who, outputs=outputs, seq=seq, request=self.request.id
+        )
+        return run.status
 
 
 def _register_reads(define: Define, process: Process) -> None:

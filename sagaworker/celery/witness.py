@@ -63,7 +63,9 @@ class Witness:
             log.warning("dead pool children are found by their leases only: no pidfds here (%s)", exc)
         else:
             self._reports, self._reporting = os.pipe()
-        self._deaths, self._telling = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._deaths, self._telling = os.pipe()
+        for end in (self._deaths, self._telling):
+            os.set_blocking(end, False)
         os.register_at_fork(
             before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._after_fork_in_child
         )

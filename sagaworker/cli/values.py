@@ -12,24 +12,32 @@ MASK = "***"
 _SECRET = re.compile(
     "passw|passphrase|pwd|secret|token|apikey|accesskey|privatekey|authorization|credential|bearer|cookie"
 )
-_IN_URL = re.compile(r"(://[^/?#\s:@]*:)[^/?#\s@]+(?=@)")
+_SECRET_WORDS = frozenset({"auth", "jwt", "otp", "pin", "cvv", "cvc", "sig", "signature", "sas"})
+# A password ends at the last @, whatever it holds; a long user without one may be a token.
+_IN_URL = re.compile(r"://(?:([^/?#\s:@]*:)\S+|[^/?#\s:@]{12,})@")
+_ASSIGNED = re.compile(r"([\w.-]+)(\s*=\s*)('[^']*'|\"[^\"]*\"|[^\s&;,'\"]+)")
 _NAMES = ("name", "key")
+_PAIR = 2
 
 
 def looks_secret(name: str) -> bool:
     """Whether what has this name is nobody's to read over a shoulder.
 
-    >>> [looks_secret(name) for name in ("api_key", "X-Api-Key", "dbPassword", "author")]
-    [True, True, True, False]
+    >>> [looks_secret(name) for name in ("api_key", "X-Api-Key", "dbPassword", "auth", "author", "pin_code", "shipping")]
+    [True, True, True, True, False, True, False]
     """
+    if not _SECRET_WORDS.isdisjoint(re.split(r"[\W_]+", name.lower())):
+        return True
     return _SECRET.search(re.sub(r"[\W_]", "", name.lower())) is not None
 
 
 def masked(value: object) -> object:
-    """The same JSON with what has a secret's name, and passwords in URLs, replaced by ***.
+    """The same JSON with what has a secret's name, and passwords in URLs and assignments, replaced by ***.
 
-    >>> masked({"to": "ann", "auth": [{"name": "Authorization", "value": "Basic eA=="}], "db": "pg://u:x@host/d"})
-    {'to': 'ann', 'auth': [{'name': 'Authorization', 'value': '***'}], 'db': 'pg://u:***@host/d'}
+    >>> masked({"to": "ann", "headers": [{"name": "Authorization", "value": "Basic eA=="}], "db": "pg://u:x@host/d"})
+    {'to': 'ann', 'headers': [{'name': 'Authorization', 'value': '***'}], 'db': 'pg://u:***@host/d'}
+    >>> masked([["Cookie", "a"], "https://ghp_0123456789@host/?access_token=1&page=2", "host=db password='a b'"])
+    [['Cookie', '***'], 'https://***@host/?access_token=***&page=2', 'host=db password=***']
     """
     if isinstance(value, Mapping):
         names_secret = any(isinstance(value.get(name), str) and looks_secret(value[name]) for name in _NAMES)
@@ -40,8 +48,15 @@ def masked(value: object) -> object:
             for name, item in value.items()
         }
     if isinstance(value, (list, tuple)):
+        if len(value) == _PAIR and isinstance(value[0], str) and looks_secret(value[0]):
+            return [value[0], MASK]
         return [masked(item) for item in value]
-    return _IN_URL.sub(rf"\g<1>{MASK}", value) if isinstance(value, str) else value
+    return _masked_text(value) if isinstance(value, str) else value
+
+
+def _masked_text(text: str) -> str:
+    without = _IN_URL.sub(lambda found: f"://{found[1] or ''}{MASK}@", text)
+    return _ASSIGNED.sub(lambda found: found[1] + found[2] + MASK if looks_secret(found[1]) else found[0], without)
 
 
 def shown(value: object, most: int | None) -> str:

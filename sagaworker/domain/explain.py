@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
 from sagaworker.domain.records import Episode, SagaRun, StepResult, Timeline
@@ -12,6 +12,8 @@ from sagaworker.domain.status import RunStatus, StepStatus, WaitingFor
 from sagaworker.domain.steplist import thawed
 
 PASSED_OVER = "saga.recovery_skipped"
+IMPORTS = 4  # of one saga's steps in a row that may end their process, or never end
+IMPORTING_FOR = timedelta(minutes=1)  # an import that is on record for longer has ended, or its process has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,11 +93,19 @@ def undo_list(timeline: Timeline) -> list[StepResult]:
     return sorted(below, key=lambda row: row.step_idx, reverse=True)
 
 
-def is_passed_over(timeline: Timeline) -> bool:
-    """Whether the last that happened to a saga which may run is that somebody could not run or recover it."""
+def is_passed_over(timeline: Timeline, now: datetime | None = None) -> bool:
+    """Whether the last that happened to a saga which may run is that somebody could not run or recover it.
+
+    With `now`: an import of its step that may still be under way is no such thing.
+    """
     run, journal = timeline.run, timeline.journal
     may_run = not run.status.is_terminal and run.waiting_for is None
-    return may_run and bool(journal) and journal[-1].type == PASSED_OVER
+    if not may_run or not journal or journal[-1].type != PASSED_OVER:
+        return False
+    data = journal[-1].data
+    if now is None or not 0 < data.get("imports", 0) <= IMPORTS or "last_at" not in data:
+        return True
+    return now - datetime.fromisoformat(data["last_at"]) > IMPORTING_FOR
 
 
 class _Place:
@@ -184,7 +194,7 @@ def _held(place: _Place) -> _Told:
     who = f"{_worker(holder)} has held it since {_at(holder.started_at)}"
     if holder.lease_until < place.now:
         lost = f"{who}, but its lease ran out at {_at(holder.lease_until)}: it is lost or paused."
-        if is_passed_over(place.timeline):
+        if is_passed_over(place.timeline, place.now):
             todo = "What the ledger holds of it must be repaired; the sweep then gives it to another worker."
             return _Told(sentences=(lost, _passed_over(place), todo), needs_person=True)
         return _Told(sentences=(lost, "The next sweep gives the saga to another worker."), next_at=holder.lease_until)
@@ -246,7 +256,7 @@ def _runnable(place: _Place) -> _Told:
         before = f"Its worker was lost in attempt {row.attempts} of it, so it may or may not have happened."
     elif row is not None and row.status is StepStatus.COMPENSATING and row.compensation_recoveries:
         before = "A worker was lost in its undo."
-    if is_passed_over(place.timeline):
+    if is_passed_over(place.timeline, place.now):
         again = f" Without that it is rung again at {_at(run.wake_at)}." if run.wake_at else ""
         todo = f"{_who_could(place)}; then retry rings it at once.{again}"
         return _Told(sentences=(before, _passed_over(place), todo), next_at=run.wake_at, commands=("retry ID",))

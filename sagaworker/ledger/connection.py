@@ -30,6 +30,7 @@ from sqlalchemy import exc as sa_exc
 from sagaworker.errors import InvalidSetting, SagaworkerError, SchemaMismatch
 from sagaworker.ledger import version
 from sagaworker.ledger.names import qualified
+from sagaworker.ledger.outage import LOST
 
 Connection: TypeAlias = psycopg.Connection[Any]
 _Kind = TypeVar("_Kind", bound=Connection)
@@ -53,7 +54,7 @@ _SESSION = _FORM | {
 }
 _MIGRATING = _FORM | {"default_transaction_isolation": "read committed", "TimeZone": "UTC"}
 _GENERATION = "sagaworker.generation"
-_GONE = ("08", "57P")  # SQLSTATE: connection exceptions; the server shuts down, crashed, starts
+_GONE = ("08", "57P", "25006")  # SQLSTATE: connection exceptions; the server shuts down, crashed, starts; is read-only
 # Keepalive ends an idle connection; with a statement in flight only the user timeout does, in milliseconds.
 _TCP = {
     "keepalives": "1",
@@ -339,7 +340,7 @@ class Database:
             yield connection
         except BaseException as exc:
             pooled.invalidate()
-            if isinstance(exc, (psycopg.OperationalError, psycopg.InterfaceError)):
+            if isinstance(exc, LOST):
                 self.retire(exc)
             self.refuse_older(exc)
             raise
@@ -351,7 +352,7 @@ class Database:
         try:
             with self.checkout() as connection:
                 return work(connection)
-        except (psycopg.OperationalError, psycopg.InterfaceError):
+        except LOST:
             with self.checkout() as connection:
                 return work(connection)
 

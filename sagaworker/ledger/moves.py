@@ -236,7 +236,9 @@ class Ledger:
         is_ours = found[0]["fence"] == fence and found[0]["is_open"]
         return (found[0] if is_ours else None), True
 
-    def cancel(self, saga_id: str, reason: str | None, who: str | None = None) -> tuple[RunStatus, bool] | None:
+    def cancel(
+        self, saga_id: str, reason: str | None, who: str | None = None, request: str | None = None
+    ) -> tuple[RunStatus, bool] | None:
         """Ask for a cancel: (status after, whether it was only flagged), or None when the saga is not active.
 
         A saga that is asked again keeps its first reason, and its journal gets a row for each that asked.
@@ -245,14 +247,22 @@ class Ledger:
             "saga_id": saga_id,
             "reason": reason,
             "who": who,
-            "request": str(uuid.uuid4()),
+            "request": request or str(uuid.uuid4()),
             "ring_after": self.periods.ring_after,
         }
         try:
+            if request is not None:
+                return self._cancelled(
+                    self.database.again(lambda connection: self._cancel_again(connection, parameters))
+                )
             with self.database.checkout() as connection:
                 row = execute_locked(connection, "cancel", parameters)
         except UNKNOWN:
             row = self.database.again(lambda connection: self._cancel_again(connection, parameters))
+        return self._cancelled(row)
+
+    @staticmethod
+    def _cancelled(row: DictRow | None) -> tuple[RunStatus, bool] | None:
         return None if row is None else (RunStatus(row["status"]), row["flag_only"])
 
     def _cancel_again(self, connection: Connection, parameters: dict[str, Any]) -> DictRow | None:
@@ -347,6 +357,14 @@ class Ledger:
         """
         row = self._noted(saga_id, fence, reason, step=step, pace=pace, importing=False)
         return row is not None and bool(row["is_new"])
+
+    def identity(self, connection: Connection) -> str | None:
+        """The identity of the ledger; None where it cannot be read."""
+        try:
+            row = execute_one(connection, "identity", {})
+        except psycopg.Error:
+            return None
+        return None if row is None else str(row["id"])
 
     def importing(self, saga_id: str, fence: int, step: str) -> int:
         """Journal that a step is about to be imported, which may end this process; how often that was noted in a row."""

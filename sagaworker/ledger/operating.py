@@ -12,18 +12,22 @@ from typing import Any
 from sagaworker.domain.status import RunStatus
 from sagaworker.domain.values import Json
 from sagaworker.errors import StaleView
-from sagaworker.ledger.connection import Database, execute_one
+from sagaworker.ledger.connection import Connection, Database, execute_one
 from sagaworker.ledger.line import UNKNOWN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """Who asks for a move, why, and the number of the last journal row that they saw, where they say so."""
+    """Who asks for a move, why, and the number of the last journal row that they saw, where they say so.
+
+    `request`: the id of the request, where it may be sent again by others than this call. It is done once.
+    """
 
     saga_id: str
     who: str
     reason: str
     seq: int | None = None
+    request: str | None = None
 
 
 class Operating:
@@ -79,6 +83,19 @@ class Operating:
         """The doubted step did not happen."""
         return self._move("resolve_absent", order)
 
+    def has_landed(self, order: Order) -> bool:
+        """Whether the order's request is on record. The lock waits for a send that is still on its way."""
+        if order.request is None:
+            return False
+        parameters = {"saga_id": order.saga_id, "request": order.request}
+
+        def ask(connection: Connection) -> bool:
+            with connection.transaction():
+                execute_one(connection, "lock_run", parameters)
+                return execute_one(connection, "operated", parameters) is not None
+
+        return self._database.again(ask)
+
     def now(self) -> datetime:
         """The database's clock, for whoever tells people what is due."""
         row = self._database.again(lambda connection: execute_one(connection, "clock", {}))
@@ -92,11 +109,11 @@ class Operating:
             "saga_id": order.saga_id,
             "who": order.who,
             "reason": order.reason,
-            "request": str(uuid.uuid4()),
+            "request": order.request or str(uuid.uuid4()),
             "ring_after": self._ring_after,
         }
         try:
-            return self._sent(name, order, parameters)
+            return self._sent(name, order, parameters, is_resend=order.request is not None)
         except UNKNOWN:
             return self._sent(name, order, parameters, is_resend=True)
 

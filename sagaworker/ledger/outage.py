@@ -5,9 +5,14 @@ from __future__ import annotations
 import psycopg
 from sqlalchemy import exc
 
-OUTAGE: tuple[type[Exception], ...] = (
+# A connection that is lost, or leads to a server that has become a read-only standby: another one may do.
+LOST: tuple[type[psycopg.Error], ...] = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
+    psycopg.errors.ReadOnlySqlTransaction,
+)
+OUTAGE: tuple[type[Exception], ...] = (
+    *LOST,
     exc.OperationalError,
     exc.InterfaceError,
     exc.TimeoutError,

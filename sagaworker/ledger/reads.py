@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import sqlalchemy as sa
 from sqlalchemy import exc as sa_exc
 
-from sagaworker.domain.explain import PASSED_OVER
+from sagaworker.domain.explain import IMPORTING_FOR, IMPORTS, PASSED_OVER
 from sagaworker.domain.records import Episode, JournalEntry, SagaRun, StepResult, Timeline
 from sagaworker.domain.status import EpisodeOutcome, RunStatus, StepStatus, WaitingFor
 from sagaworker.domain.values import Json
@@ -34,7 +34,18 @@ _IS_PASSED_OVER = sa.and_(
     saga_runs.c.waiting_for.is_(None),
     sa.exists()
     .where(saga_events.c.saga_id == saga_runs.c.id, saga_events.c.seq == saga_runs.c.seq)
-    .where(saga_events.c.type == PASSED_OVER),
+    .where(saga_events.c.type == PASSED_OVER)
+    # As `explain.is_passed_over`: an import that may still be under way is no such thing.
+    .where(
+        ~sa.func.coalesce(
+            sa.and_(
+                saga_events.c.data["imports"].astext.cast(sa.Integer).between(1, IMPORTS),
+                saga_events.c.data["last_at"].astext.cast(sa.DateTime(timezone=True))
+                > sa.func.clock_timestamp() - IMPORTING_FOR,
+            ),
+            sa.false(),
+        )
+    ),
 )
 # What `explain` says of each: its test compares the two.
 _NEEDS_PERSON = sa.or_(

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
+from sagaworker.domain.explain import IMPORTS
 from sagaworker.domain.records import Doorbell
 from sagaworker.errors import SagaNotFound
 from sagaworker.failpoints import Failpoints
@@ -22,8 +23,6 @@ from sagaworker.runner.plan import Plan, Unrunnable, planned
 from sagaworker.settings import Settings
 
 log = logging.getLogger(__name__)
-
-IMPORTS = 4  # of one saga's steps in a row that may end their process, or never end
 
 
 class Runner:
@@ -100,6 +99,8 @@ class Runner:
         run, idx = plan.run, plan.run.current_step_idx
         step = plan.steps[idx]
         arm(place, step, self._settings.step_grace.total_seconds())
+        unwatched: list[bool] = []
+        line.on_lost = lambda: unwatched.append(place.disarm())  # the hard end must not strike in the claim either
         self._failpoints.hit("claim.before", idx)
         hold = self._ledger.claim(
             run,
@@ -117,6 +118,8 @@ class Runner:
         try:
             holder = Holder(hold, plan, place, observer, self._failpoints, self._settings)
             line.on_lost = holder.unwatch
+            if any(unwatched):
+                holder.is_unwatched = True
             return Episode(holder, plan, self._ledger).run()
         finally:
             self._heartbeat.remove(hold)

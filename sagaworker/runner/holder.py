@@ -47,7 +47,7 @@ class Holder:
         self.hold = hold
         self.fold = Fold()
         self.has_yielded = False
-        self._is_unwatched = False
+        self.is_unwatched = False
         self._plan = plan
         self._steps = plan.steps
         self._place = place
@@ -64,7 +64,7 @@ class Holder:
     @property
     def is_stopping(self) -> bool:
         """Whether nothing new may begin here."""
-        return self._is_unwatched or self._observer.should_stop() or self.hold.lease.is_lost
+        return self.is_unwatched or self._observer.should_stop() or self.hold.lease.is_lost
 
     def refold(self) -> None:
         """Fold what is on record, and nothing else."""
@@ -83,7 +83,7 @@ class Holder:
 
         What was begun meanwhile has not been entered, and is taken back; the saga is let go, and goes on elsewhere.
         """
-        self._is_unwatched = self._place.disarm() or self._is_unwatched
+        self.is_unwatched = self._place.disarm() or self.is_unwatched
 
     def announce(self, status: RunStatus) -> None:
         """Tell whoever observes that the step at the cursor is entered."""
@@ -181,7 +181,7 @@ class Holder:
             arm(self._place, step, self._grace)
         except Exception as exc:  # noqa: BLE001 - no thread can be made, say: the saga is let go, and another goes on
             log.error("step %s cannot be watched here: %s", step.name, exc)  # noqa: TRY400 - the sentence says it all
-            self._is_unwatched = True
+            self.is_unwatched = True
             return False
         return True
 

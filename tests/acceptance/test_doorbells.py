@@ -12,7 +12,7 @@ from kombu import Connection
 
 from sagaworker import front
 from sagaworker.domain.records import Doorbell
-from sagaworker.doorbell import Doorbells, direct_queue
+from sagaworker.doorbell import Doorbells, direct_queue, verified
 from sagaworker.embedded import EmbeddedValkey
 from sagaworker.errors import InvalidSetting
 from sagaworker.settings import Settings
@@ -206,3 +206,17 @@ def test_a_worker_outlives_the_loss_of_its_broker_with_a_message_in_its_hands(ow
         comes_back(stage, worker, own_valkey)
     finally:
         stage.close()
+
+
+def test_each_host_of_a_broker_url_is_asked_for_its_own_name():
+    """kombu fills the first host's name in where none is given, and keeps it for the second."""
+    options = verified("amqps://a.example:1//;amqps://b.example:2//")
+    connection = Connection("amqps://a.example:1//;amqps://b.example:2//", ssl=options)
+    asked = []
+    for host in ("a.example", "b.example"):
+        connection.hostname = host
+        # What kombu does before it connects, and what it hands to py-amqp then.
+        if "server_hostname" in connection.ssl and connection.ssl["server_hostname"] is None:
+            connection.ssl["server_hostname"] = connection.hostname
+        asked.append(dict(**connection.ssl)["server_hostname"])
+    assert asked == ["a.example", "b.example"]

@@ -17,6 +17,7 @@ from sagaworker.errors import Fenced
 from sagaworker.heartbeat import Heartbeat
 from sagaworker.ledger import connection as ledger_connection
 from sagaworker.ledger import lease
+from sagaworker.ledger.line import Line
 from sagaworker.ledger.migrate import migrate
 from sagaworker.ledger.outage import OUTAGE
 from sagaworker.runner import HostPlace, ThreadPlace, holder
@@ -290,3 +291,42 @@ def test_a_heartbeat_that_meets_a_locked_row_or_a_dead_thread_start_goes_on(engi
             hold.yield_()
             hold.close()
             engine.run(hold.saga_id)
+
+
+def test_a_pooled_connection_that_leads_to_a_standby_is_replaced(engine):
+    """After a fail-over the old master is read-only: the same connection would refuse every move for ever."""
+    run = engine.start("t", ["steps.echo"])
+    with engine.database.checkout() as connection:
+        connection.execute("SET default_transaction_read_only = on")
+    other = engine.start("t", ["steps.echo"], key="after")
+    assert engine.get(other.id).status == "pending"
+    with engine.database.checkout() as connection:
+        connection.execute("SET default_transaction_read_only = on")
+    assert engine.cancel(run.id) == "cancelled"
+    assert issubclass(psycopg.errors.ReadOnlySqlTransaction, OUTAGE)
+
+
+def test_the_hard_end_does_not_strike_in_a_claim_whose_answer_is_lost(engine, monkeypatch):
+    """The database is away for longer than TIMEOUT and grace when the claim has landed; the attempt was never entered."""
+    monkeypatch.setattr(odd_steps.Calls, "TIMEOUT", 0.3, raising=False)
+    struck, tries = [], []
+    one = Line.one
+
+    def lost(line, name, parameters):
+        row = one(line, name, parameters)
+        if name == "claim" and not tries:
+            tries.append(row)
+            raise psycopg.OperationalError("the answer is lost")
+        if len(tries) == 1:  # and nothing is known for longer than the step may take
+            tries.append(name)
+            wait_until(lambda: lease.now() > began + 1.0, timeout=30)
+        return row
+
+    began = lease.now()
+    monkeypatch.setattr(Line, "one", lost)
+    run = engine.start("t", [S + "Calls"])
+    end = engine.run_episode(run.id, place=ThreadPlace(on_stuck=lambda: struck.append(run.id)))
+    assert (struck, end.outcome) == ([], "yielded"), timeline(engine, run.id)
+    assert odd_steps.EFFECTS == []
+    assert engine.run(run.id).status == "completed", timeline(engine, run.id)
+    assert [(row.attempts, row.in_doubt) for row in engine.list_step_results(run.id)] == [(1, 0)]

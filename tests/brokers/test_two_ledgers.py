@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from tests.acceptance.stage import ACTS
 from tests.brokers.test_rabbitmq import UNSWEPT
 from tests.waiting import wait_until
@@ -45,6 +47,29 @@ def test_in_one_queue_a_worker_leaves_the_doorbells_of_another_ledger_to_its_own
     theirs.finished(*(run.id for run in runs))
     assert not theirs.breaches(*(run.id for run in runs))
     assert ours.engine.list() == []
+
+
+def test_a_doorbell_of_a_copied_ledger_is_not_walked_in_the_copy(broker_url, stages) -> None:
+    """A copy has the same sagas. The original's doorbell would be used up, and its saga left waiting."""
+    ours, theirs = stages(broker_url, sweep_interval=UNSWEPT), stages(broker_url, sweep_interval=UNSWEPT)
+    run = theirs.engine.start("copied", [ACTS])
+    with theirs.engine.database.checkout() as original, ours.engine.database.checkout() as copy:
+        for table in ("saga_runs", "saga_events"):
+            rows = original.execute(
+                f"SELECT to_jsonb(t) FROM {table} AS t WHERE to_jsonb(t) ->> 'kind' = 'copied'"
+            ).fetchall()
+            for (row,) in rows:
+                copy.execute(
+                    f"INSERT INTO {table} SELECT * FROM jsonb_populate_record(NULL::{table}, %s::jsonb)",
+                    (json.dumps(row),),
+                )
+    foreign = ours.worker()
+    wait_until(lambda: "is for ledger" in foreign.logs(), what="a word about a doorbell of another ledger")
+    theirs.worker()
+    if not theirs.engine.get(run.id).status.is_terminal:
+        theirs.engine.ring(run.id)
+    theirs.finished(run.id)
+    assert str(ours.engine.get(run.id).status) == "pending"
 
 
 def test_a_doorbell_for_a_saga_that_is_gone_is_no_other_ledgers(broker_url, stages) -> None:

@@ -88,6 +88,21 @@ def test_an_import_that_ends_its_process_is_noted_and_costs_a_few_of_them(engine
     assert engine.audit() == []
 
 
+def test_an_import_that_is_under_way_needs_nobody(engine, run_id, package):
+    in_a_child(engine, run_id)
+    rung_in_vain(engine)
+    in_a_child(engine, run_id)
+    assert not engine.explain(run_id).needs_person
+    assert engine.list(needs_person=True) == []
+    with engine.database.checkout() as connection:  # an import that long has ended, or its process has
+        connection.execute(
+            "UPDATE saga_events SET data = data || jsonb_build_object('last_at', clock_timestamp() - interval '2 min')"
+            " WHERE type = 'saga.recovery_skipped'"
+        )
+    assert engine.explain(run_id).needs_person
+    assert [run.id for run in engine.list(needs_person=True)] == [run_id]
+
+
 def test_with_the_module_mended_a_retry_lets_it_go_on(engine, run_id, package):
     for _ in range(8):
         in_a_child(engine, run_id)
