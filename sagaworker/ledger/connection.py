@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
+import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.resources import files
@@ -52,6 +54,8 @@ _SESSION = _FORM | {
     "TimeZone": "UTC",
 }
 _MIGRATING = _FORM | {"default_transaction_isolation": "read committed", "TimeZone": "UTC"}
+# How a pooler is found out: so many other connections, so many turns with each, so many seconds for a server.
+_OTHERS, _TURNS, _FOR_A_SERVER = 2, 10, 2.0
 _GENERATION = "sagaworker.generation"
 _GONE = ("08", "57P")  # SQLSTATE: connection exceptions; the server shuts down, crashed, starts
 # Keepalive ends an idle connection; with a statement in flight only the user timeout does, in milliseconds.
@@ -140,14 +144,32 @@ def _open(
     name: str = "sagaworker",
     **options: Any,
 ) -> _Kind:
-    """Make a connection and prove its session. Every connection of sagaworker comes from here."""
+    """Make a connection and prove its session."""
+    connection = _connect(kind, parameters, connect_timeout=connect_timeout, name=name, **options)
+    try:
+        _prove(connection, session)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _connect(
+    kind: type[_Kind],
+    parameters: dict[str, str],
+    *,
+    connect_timeout: int = 5,
+    name: str = "sagaworker",
+    **options: Any,
+) -> _Kind:
+    """Make a connection. Every connection of sagaworker comes from here."""
     theirs = parameters.get("connect_timeout", "")
     if theirs.isdigit() and int(theirs) > 0:
         connect_timeout = min(connect_timeout, int(theirs))
     asked: dict[str, Any] = {"application_name": name, **_TCP, **parameters}
     asked |= {"connect_timeout": connect_timeout, "client_encoding": "UTF8"}
     try:
-        connection = kind.connect(autocommit=True, **asked, **options)
+        return kind.connect(autocommit=True, **asked, **options)
     except psycopg.Error as exc:
         secrets = [parameters[key] for key in _SECRETS if parameters.get(key)]
         said = str(exc)
@@ -156,12 +178,6 @@ def _open(
         for secret in secrets:
             said = said.replace(secret, "***")
         raise type(exc)(said) from None
-    try:
-        _prove(connection, session)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
 
 
 def _prove(connection: Connection, session: dict[str, str]) -> None:
@@ -293,17 +309,39 @@ class Database:
         connection = _open(
             psycopg.Connection, self._parameters, _SESSION, connect_timeout=connect_timeout, **self._cursor_class
         )
-        if not self._is_proven and connection.info.backend_pid != _backend(connection):
-            self._prove_pooler(connection)
-        self._is_proven = True
-        return self._placed(connection)
+        try:
+            self._is_proven = self._is_proven or self._is_ours_alone(connection)
+            return self._placed(connection)
+        except BaseException:
+            connection.close()
+            raise
 
-    def _prove_pooler(self, connection: Connection) -> None:
-        """Behind a pooler that lends servers by the transaction, another connection gets the server of this one."""
-        with _open(psycopg.Connection, self._parameters, _FORM) as other:
-            if _backend(other) == _backend(connection):
-                connection.close()
-                raise _is_shared()
+    def _is_ours_alone(self, connection: Connection) -> bool:
+        """Whether the server of this connection is lent to nobody else between its statements; False: not known yet.
+
+        A pooler in transaction mode lends the server that was given back last, or each in turn, and with traffic any:
+        while two connections ask by turns, one of them gets what the other had. Two others, for a pooler that is
+        several processes has idle servers in each.
+
+        Raises:
+            SessionRefused: it is lent.
+        """
+        mine = _backend(connection)
+        if connection.info.backend_pid == mine:
+            return True  # no pooler: it is as the server itself said
+        for _ in range(_OTHERS):
+            try:
+                other = _connect(psycopg.Connection, self._parameters)
+            except psycopg.OperationalError:
+                return False  # the pooler takes no more connections
+            with contextlib.closing(other):
+                for _ in range(_TURNS):
+                    theirs = _backend_soon(other)
+                    if theirs == mine or _backend(connection) != mine:
+                        raise _is_shared()
+                    if theirs is None:
+                        return False
+        return True
 
     def connect_for_step(self, kind: type[_Kind]) -> _Kind:
         """A connection for a TRANSACTIONAL step: in transactions, and planned as its own statements deserve.
@@ -410,6 +448,25 @@ def _backend(connection: Connection) -> int:
         row = cursor.execute("SELECT pg_catalog.pg_backend_pid()").fetchone()
     assert row is not None
     return int(row[0])
+
+
+def _backend_soon(connection: Connection) -> int | None:
+    """Its server, or None: none is free, and a pooler in session mode lets us wait for a long time."""
+    until = time.monotonic() + _FOR_A_SERVER
+    asked = connection.pgconn
+    asked.send_query(b"SELECT pg_catalog.pg_backend_pid()")
+    asked.flush()
+    answer = select.poll()
+    answer.register(asked.socket, select.POLLIN)
+    while asked.is_busy():
+        if not answer.poll(max(0.0, until - time.monotonic()) * 1000):
+            return None
+        asked.consume_input()
+    result = asked.get_result()
+    value = None if result is None else result.get_value(0, 0)
+    while result is not None:
+        result = asked.get_result()
+    return None if value is None else int(value)
 
 
 def _cursor(connection: Connection) -> psycopg.Cursor[DictRow]:

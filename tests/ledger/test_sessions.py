@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from psycopg.rows import tuple_row
 
 from sagaworker import Engine
 from sagaworker.cli.here import check_port
 from sagaworker.cli.unreachable import where
 from sagaworker.errors import InvalidSetting
+from sagaworker.ledger import connection as ledger_connection
 from sagaworker.ledger.connection import Database, SessionRefused, parameters_of
 from sagaworker.ledger.migrate import migrate
 from tests.waiting import wait_until
@@ -130,13 +134,14 @@ def pooler(database_url):
     )  # as root it runs as nobody, who enters none of pytest's
     folder.chmod(0o777)
 
-    def start(mode):
+    def start(mode, **settings):
         port = free_port()
         (folder / "users").write_text(f'"{split.username}" "{split.password or ""}"\n')
         (folder / "bouncer.ini").write_text(
             f"[databases]\n* = host={split.hostname} port={split.port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
             f"listen_port = {port}\nunix_socket_dir =\nauth_type = plain\nauth_file = {folder}/users\n"
             f"pool_mode = {mode}\nlogfile = {folder}/log\n"
+            + "".join(f"{name} = {value}\n" for name, value in settings.items())
         )
         as_user = ["-u", "nobody"] if os.geteuid() == 0 else []
         started.append(subprocess.Popen([program, *as_user, str(folder / "bouncer.ini")], stderr=subprocess.DEVNULL))
@@ -150,17 +155,76 @@ def pooler(database_url):
     shutil.rmtree(folder)
 
 
-def test_behind_a_pooler_in_session_mode_every_guard_is_set(pooler):
-    with Engine.from_env(database_url=pooler("session"), step_packages="steps") as engine:
-        assert held(engine.database) == ("10s", "10s")
+def guards(connection):
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        return {
+            name: cursor.execute("SELECT current_setting(%s)", (name,)).fetchone()[0]
+            for name in ledger_connection._SESSION
+        }
+
+
+@pytest.mark.parametrize("settings", [{}, {"ignore_startup_parameters": "options,extra_float_digits"}])
+def test_behind_a_pooler_in_session_mode_every_guard_is_set(pooler, settings):
+    url = pooler("session", **settings)
+    if settings:
+        url += "?options=-cstatement_timeout%3D0%20-clock_timeout%3D0"
+    with Engine.from_env(database_url=url, step_packages="steps") as engine:
+        for _ in range(2):  # the second gets the server of the first, as its client left it and the pooler reset it
+            with engine.database.checkout() as pooled, engine.database.connect() as own:
+                assert guards(pooled) == guards(own) == ledger_connection._SESSION
+            engine.database.close()
         run = engine.start("t", ["steps.echo"])
         engine.run(run.id)
         assert engine.get(run.id).status == "completed"
+        assert engine.audit() == []
+    assert migrate(url)
+
+
+def test_behind_a_pooler_in_session_mode_whose_servers_are_all_taken_one_connection_serves(pooler):
+    database = Database(pooler("session", default_pool_size=1))
+    assert held_by(database) == ledger_connection._SESSION
+    assert held_by(database) == ledger_connection._SESSION
+    database.close()
+
+
+def held_by(database):
+    with database.checkout() as pooled:
+        return guards(pooled)
 
 
 def test_a_pooler_in_transaction_mode_is_refused_by_a_sentence(pooler):
     with Engine.from_env(database_url=pooler("transaction")) as engine, pytest.raises(SessionRefused, match="pool"):
         engine.check_schema()
+
+
+@pytest.mark.parametrize("in_turn", [0, 1])
+@pytest.mark.parametrize("busy", [0, 2, 6])
+def test_a_pooler_in_transaction_mode_with_several_servers_is_refused_at_first_contact(pooler, in_turn, busy):
+    """Whichever server it lends next, and whatever others do meanwhile: twenty first contacts, none let in."""
+    url = pooler("transaction", server_round_robin=in_turn)
+    over = threading.Event()
+
+    def work(client):
+        while not over.is_set():
+            client.execute("SELECT 1")
+
+    with contextlib.ExitStack() as open_:
+        clients = [open_.enter_context(psycopg.connect(url, autocommit=True, prepare_threshold=None)) for _ in range(6)]
+        for client in clients:  # six servers, all idle at the end
+            client.execute("BEGIN")
+        for client in clients:
+            client.execute("COMMIT")
+        threads = [threading.Thread(target=work, args=(client,)) for client in clients[:busy]]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in range(20):
+                with pytest.raises(SessionRefused, match="in transaction mode"):
+                    Database(url).connect()
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join()
 
 
 def test_a_url_of_several_hosts_is_named_with_all_of_them():
