@@ -10,6 +10,7 @@ from sagaworker.cli import running
 from sagaworker.cli.unreachable import database_trouble
 from sagaworker.engine import Engine
 from sagaworker.errors import InvalidSetting, SagaworkerError
+from sagaworker.ledger import variables
 from sagaworker.ledger.connection import parameters_of
 from sagaworker.settings import DATABASE_SCHEMES, Settings
 
@@ -28,6 +29,7 @@ def settings_here() -> Settings:
     found = running.find(running.home())
     if found is None:
         raise InvalidSetting(_NO_LEDGER, "for example postgresql://user@localhost/sagas; or run: sagaworker up")
+    variables.forget()
     return settings.replace(database_url=found.database_url, broker_url=settings.broker_url or found.broker_url)
 
 

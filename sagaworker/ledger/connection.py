@@ -167,6 +167,8 @@ def _connect(
     if theirs.isdigit() and int(theirs) > 0:
         connect_timeout = min(connect_timeout, int(theirs))
     asked: dict[str, Any] = {"application_name": name, **_TCP, **parameters}
+    if "service" not in parameters and not os.environ.get("PGSERVICE"):
+        asked.setdefault("options", "")  # said, so that PGOPTIONS is not asked; a service may have options of its own
     asked |= {"connect_timeout": connect_timeout, "client_encoding": "UTF8"}
     try:
         return kind.connect(autocommit=True, **asked, **options)

@@ -23,6 +23,7 @@ from sagaworker.errors import InvalidSetting
 from sagaworker.ledger import connection as ledger_connection
 from sagaworker.ledger.connection import Database, SessionRefused, parameters_of
 from sagaworker.ledger.migrate import migrate
+from sagaworker.ledger.variables import VARIABLES
 from tests.waiting import wait_until
 
 
@@ -72,6 +73,52 @@ def test_an_option_of_the_url_reaches_every_connection(database_url):
         for connection in (pooled, own, step):
             assert connection.execute("SHOW search_path").fetchone()[0] == "sagas,public"
     database.close()
+
+
+SESSION_VARIABLES = {
+    "PGOPTIONS": "-cstatement_timeout=0 -csearch_path=nowhere -cenable_seqscan=on",
+    "PGCLIENTENCODING": "LATIN1",
+    "PGDATESTYLE": "German, DMY",
+    "PGTZ": "Asia/Kathmandu",
+    "PGGEQO": "off",
+    "PGAPPNAME": "mine",
+}
+
+
+def test_no_variable_of_libpq_changes_a_session(database_url, monkeypatch):
+    for name, value in SESSION_VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    with Engine.from_env(database_url=database_url, step_packages="steps") as engine:
+        with engine.database.checkout() as pooled, engine.database.connect() as own:
+            assert guards(pooled) == guards(own) == ledger_connection._SESSION
+        with engine.database.connect_for_step(psycopg.Connection) as step:
+            assert step.execute("SHOW search_path").fetchone()[0] == '"$user", public'
+            assert step.execute("SHOW client_encoding").fetchone()[0] == "UTF8"
+        run = engine.start("t", ["steps.echo"], inputs={"message": "żółw"})
+        engine.run(run.id)
+        assert engine.get(run.id).status == "completed"
+    assert migrate(database_url)
+
+
+def test_what_the_url_leaves_out_is_asked_of_the_variables_of_libpq(database_url, monkeypatch, tmp_path):
+    split = urlsplit(database_url)
+    if split.password is None:
+        pytest.skip("the given server asks no password")
+    passfile = tmp_path / "pgpass"
+    passfile.write_text(f"*:*:*:{split.username}:{split.password}\n")
+    passfile.chmod(0o600)
+    monkeypatch.setenv("PGPASSFILE", str(passfile))
+    monkeypatch.setenv("PGPORT", str(split.port))
+    url = f"postgresql://{split.username}@{split.hostname}{split.path}"
+    database = Database(url)
+    assert held_by(database) == ledger_connection._SESSION
+    database.close()
+    assert migrate(url)
+
+
+def test_all_variables_that_libpq_knows_are_known_here():
+    known = {option.envvar.decode() for option in psycopg.pq.Conninfo.get_defaults() if option.envvar}
+    assert known <= VARIABLES
 
 
 def test_every_connection_has_a_limit_for_a_host_that_vanished(database_url):
