@@ -68,7 +68,7 @@ def database_trouble(error: Exception, url: str) -> SagaworkerError | None:
     if is_short(error):
         remedy = "give its server what it lacks, then try again; see docs/operations.md"
         return Unreachable("database", where(url), reason(error), remedy, rule="have disk and memory left")
-    if isinstance(error, OUTAGE) and _let_nobody_in(error):
+    if isinstance(error, OUTAGE) and let_nobody_in(error):
         remedy = "check user, password and database name in SAGAWORKER_DATABASE_URL"
         return Unreachable("database", where(url), reason(error), remedy, rule="let us in")
     if isinstance(error, OUTAGE):
@@ -79,7 +79,8 @@ def database_trouble(error: Exception, url: str) -> SagaworkerError | None:
     return None
 
 
-def _let_nobody_in(error: Exception) -> bool:
+def let_nobody_in(error: Exception) -> bool:
+    """Whether a server that answers refused us: to wait for it would be in vain."""
     driver = getattr(error, "orig", None) or error
     if getattr(driver, "sqlstate", None) is not None:
         return False  # it had let us in

@@ -96,6 +96,12 @@ def parameters_of(database_url: str) -> dict[str, str]:
     rest = database_url.partition("://")[2]
     body, _, query = rest.partition("?")
     authority, slash, name = body.partition("/")
+    if "@" in name:
+        # A password with a slash: its end would be taken for a database's name, and told in errors.
+        raise InvalidSetting(
+            "the database URL must have one @ before its database's name, got another behind it",
+            "percent-encode special characters of the password: / is %2F",
+        )
     user, at, where = authority.rpartition("@")
     who = ":".join(quote(unquote(part), safe="") for part in user.split(":", 1))
     pairs = [pair for pair in query.split("&") if pair]
@@ -114,6 +120,11 @@ def parameters_of(database_url: str) -> dict[str, str]:
         parameters["host"] = ",".join(host for host, _ in split)
         if any(port for _, port in split):
             parameters["port"] = ",".join(port for _, port in split)
+    if any(port and not _is_port(port) for port in parameters.get("port", "").split(",")):
+        raise InvalidSetting(
+            "SAGAWORKER_DATABASE_URL must have a number from 0 to 65535 as its port, got another",
+            "a password is between user: and @host, its special characters percent-encoded",
+        )
     if "," in parameters.get("host", ""):
         # A standby among them takes no move.
         parameters.setdefault("target_session_attrs", "read-write")
@@ -133,6 +144,10 @@ def _host_and_port(host: str) -> tuple[str, str]:
         return host, ""
     name, _, port = host.partition(":")
     return name, port
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and int(text) < 1 << 16
 
 
 def _open(
@@ -179,7 +194,8 @@ def _connect(
             raise
         for secret in secrets:
             said = said.replace(secret, "***")
-        raise type(exc)(said) from None
+        redacted = type(exc)(said)
+    raise redacted  # here, so that it carries no context
 
 
 def _prove(connection: Connection, session: dict[str, str]) -> None:
