@@ -57,10 +57,14 @@ def where(url: str) -> str:
 
 
 def _where_libpq_goes(parameters: dict[str, str]) -> str:
+    if "service" in parameters and not parameters.keys() & {"host", "hostaddr"}:
+        return f"service {parameters['service']}"
     hosts = (parameters.get("host") or parameters.get("hostaddr") or "localhost").split(",")
     ports = parameters.get("port", "").split(",")
     ports = ports * len(hosts) if len(ports) == 1 else ports
-    return ", ".join(f"{host}:{port or 5432}" for host, port in zip(hosts, ports, strict=False))
+    return ", ".join(
+        f"{f'[{host}]' if ':' in host else host}:{port or 5432}" for host, port in zip(hosts, ports, strict=False)
+    )
 
 
 def database_trouble(error: Exception, url: str) -> SagaworkerError | None:

@@ -107,13 +107,14 @@ def parameters_of(database_url: str) -> dict[str, str]:
     pairs = [pair for pair in query.split("&") if pair]
     hosts = [unquote(pair.partition("=")[2]) for pair in pairs if pair.startswith("host=")]
     others = [pair.replace(" ", "%20") for pair in pairs if not pair.startswith("host=")]
-    try:
+    found: dict[str, Any] | None = None
+    with contextlib.suppress(psycopg.Error):  # it quotes what it cannot read, so it is not even the error's context
         found = conninfo_to_dict(f"postgresql://{who}{at}{where}{slash}{name.replace(' ', '%20')}?{'&'.join(others)}")
-    except psycopg.Error:
+    if found is None:
         raise InvalidSetting(
             "the database URL must be one that libpq can read, got another",
             "for example: postgresql://user:password@host:5432/name; percent-encode special characters",
-        ) from None
+        )
     parameters = {key: str(value) for key, value in found.items() if value is not None}
     if hosts:
         split = [_host_and_port(host) for each in hosts for host in each.split(",")]
@@ -188,14 +189,12 @@ def _connect(
     try:
         return kind.connect(autocommit=True, **asked, **options)
     except psycopg.Error as exc:
-        secrets = [parameters[key] for key in _SECRETS if parameters.get(key)]
         said = str(exc)
-        if not any(secret in said for secret in secrets):
-            raise
-        for secret in secrets:
+        for secret in filter(None, map(parameters.get, _SECRETS)):
             said = said.replace(secret, "***")
         redacted = type(exc)(said)
-    raise redacted  # here, so that it carries no context
+    # Another one, without context: psycopg's carries all that the connection was made with, the password among it.
+    raise redacted
 
 
 def _prove(connection: Connection, session: dict[str, str]) -> None:

@@ -274,6 +274,19 @@ def test_a_pooler_in_transaction_mode_with_several_servers_is_refused_at_first_c
                 thread.join()
 
 
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("postgresql://?service=shop", "service shop"),
+        ("postgresql://u:p@[::1]:1/d", "[::1]:1"),
+        ("postgresql:///d?host=/run/shop", "/run/shop:5432"),
+        ("postgresql:///d", "localhost:5432"),
+    ],
+)
+def test_every_form_of_url_is_named_as_its_user_knows_it(url, name):
+    assert where(url) == name
+
+
 def test_a_url_of_several_hosts_is_named_with_all_of_them():
     for url in ("postgresql://u:p@h1:1,h2:2/d", "postgresql://u:p@/d?host=h1:1&host=h2:2"):
         check_port("SAGAWORKER_DATABASE_URL", url)
