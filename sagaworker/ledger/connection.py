@@ -151,23 +151,13 @@ def _is_port(text: str) -> bool:
     return text.isascii() and text.isdigit() and int(text) < 1 << 16
 
 
-def _open(
-    kind: type[_Kind],
-    parameters: dict[str, str],
-    session: dict[str, str],
-    *,
-    connect_timeout: int = 5,
-    name: str = "sagaworker",
-    **options: Any,
-) -> _Kind:
-    """Make a connection and prove its session."""
-    connection = _connect(kind, parameters, connect_timeout=connect_timeout, name=name, **options)
+@contextlib.contextmanager
+def _closed_on_error(connection: Connection) -> Iterator[None]:
     try:
-        _prove(connection, session)
+        yield
     except BaseException:
         connection.close()
         raise
-    return connection
 
 
 def _connect(
@@ -218,6 +208,34 @@ def _prove(connection: Connection, session: dict[str, str]) -> None:
         )
 
 
+def _is_ours_alone(connection: Connection, parameters: dict[str, str]) -> bool:
+    """Whether the server of this connection is lent to nobody else between its statements; False: not known yet.
+
+    A pooler in transaction mode lends the server that was given back last, or each in turn, and with traffic any: while
+    two connections ask by turns, one of them gets what the other had. Two others, for a pooler that is several processes
+    has idle servers in each.
+
+    Raises:
+        SessionRefused: it is lent.
+    """
+    mine = _backend(connection)
+    if connection.info.backend_pid == mine:
+        return True  # no pooler: it is as the server itself said
+    for _ in range(_OTHERS):
+        try:
+            other = _connect(psycopg.Connection, parameters)
+        except psycopg.OperationalError:
+            return False  # the pooler takes no more connections
+        with contextlib.closing(other):
+            for _ in range(_TURNS):
+                theirs = _backend_soon(other)
+                if theirs == mine or _backend(connection) != mine:
+                    raise _is_shared()
+                if theirs is None:
+                    return False
+    return True
+
+
 def _is_shared() -> SessionRefused:
     return SessionRefused(
         "be ours from statement to statement",
@@ -231,8 +249,11 @@ def migrating_engine(database_url: str) -> sa.Engine:
     parameters = parameters_of(database_url)
 
     def creator() -> Connection:
-        connection = _open(psycopg.Connection, parameters, _MIGRATING, name="sagaworker migrate")
-        connection.autocommit = False
+        connection = _connect(psycopg.Connection, parameters, name="sagaworker migrate")
+        with _closed_on_error(connection):
+            _is_ours_alone(connection, parameters)
+            _prove(connection, _MIGRATING)
+            connection.autocommit = False
         return connection
 
     return sa.create_engine("postgresql+psycopg://", creator=creator, poolclass=sa.NullPool)
@@ -323,42 +344,14 @@ class Database:
 
     def connect(self, *, connect_timeout: int = 5) -> Connection:
         """A connection: for the pool, or of its own, for the heartbeat, and for one incident of the local witness."""
-        connection = _open(
-            psycopg.Connection, self._parameters, _SESSION, connect_timeout=connect_timeout, **self._cursor_class
+        connection = _connect(
+            psycopg.Connection, self._parameters, connect_timeout=connect_timeout, **self._cursor_class
         )
-        try:
-            self._is_proven = self._is_proven or self._is_ours_alone(connection)
+        with _closed_on_error(connection):
+            # Before anything is set: others would get the server with our settings.
+            self._is_proven = self._is_proven or _is_ours_alone(connection, self._parameters)
+            _prove(connection, _SESSION)
             return self._placed(connection)
-        except BaseException:
-            connection.close()
-            raise
-
-    def _is_ours_alone(self, connection: Connection) -> bool:
-        """Whether the server of this connection is lent to nobody else between its statements; False: not known yet.
-
-        A pooler in transaction mode lends the server that was given back last, or each in turn, and with traffic any:
-        while two connections ask by turns, one of them gets what the other had. Two others, for a pooler that is
-        several processes has idle servers in each.
-
-        Raises:
-            SessionRefused: it is lent.
-        """
-        mine = _backend(connection)
-        if connection.info.backend_pid == mine:
-            return True  # no pooler: it is as the server itself said
-        for _ in range(_OTHERS):
-            try:
-                other = _connect(psycopg.Connection, self._parameters)
-            except psycopg.OperationalError:
-                return False  # the pooler takes no more connections
-            with contextlib.closing(other):
-                for _ in range(_TURNS):
-                    theirs = _backend_soon(other)
-                    if theirs == mine or _backend(connection) != mine:
-                        raise _is_shared()
-                    if theirs is None:
-                        return False
-        return True
 
     def connect_for_step(self, kind: type[_Kind]) -> _Kind:
         """A connection for a TRANSACTIONAL step: in transactions, and planned as its own statements deserve.
@@ -366,12 +359,14 @@ class Database:
         READ COMMITTED, whatever the database defaults to: the move at its end must see what was noted or cancelled
         meanwhile. A stricter level would refuse it.
         """
-        connection = _open(kind, self._parameters, _FORM, name="sagaworker step")
-        connection.autocommit = False
-        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         if self._schema is None:
             with self.checkout() as own:
                 self.schema(own)
+        connection = _connect(kind, self._parameters, name="sagaworker step")
+        with _closed_on_error(connection):
+            _prove(connection, _FORM)
+            connection.autocommit = False
+            connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         use_schema(connection, self._schema or "")
         return connection
 
@@ -462,7 +457,7 @@ _ADAPTERS = _adapters()
 
 def _backend(connection: Connection) -> int:
     with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
-        row = cursor.execute("SELECT pg_catalog.pg_backend_pid()").fetchone()
+        row = cursor.execute("SELECT pg_catalog.pg_backend_pid()", prepare=False).fetchone()
     assert row is not None
     return int(row[0])
 

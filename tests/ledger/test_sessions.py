@@ -239,9 +239,16 @@ def held_by(database):
         return guards(pooled)
 
 
-def test_a_pooler_in_transaction_mode_is_refused_by_a_sentence(pooler):
-    with Engine.from_env(database_url=pooler("transaction")) as engine, pytest.raises(SessionRefused, match="pool"):
+@pytest.mark.parametrize("mode", ["transaction", "statement"])
+def test_a_pooler_that_lends_servers_is_refused_by_a_sentence(pooler, mode):
+    url = pooler(mode)
+    with Engine.from_env(database_url=url) as engine, pytest.raises(SessionRefused, match="pool_mode = session"):
         engine.check_schema()
+    with pytest.raises(SessionRefused, match="pool_mode = session"):
+        migrate(url)
+    with psycopg.connect(url, autocommit=True) as other:  # gets the server that we had
+        assert other.execute("SELECT current_setting('enable_seqscan')").fetchone()[0] == "on"
+        assert other.execute("SELECT current_setting('statement_timeout')").fetchone()[0] == "0"
 
 
 @pytest.mark.parametrize("in_turn", [0, 1])
