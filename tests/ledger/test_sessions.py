@@ -215,12 +215,13 @@ def test_behind_a_pooler_in_session_mode_every_guard_is_set(pooler, settings):
     url = pooler("session", **settings)
     if settings:
         url += "?options=-cstatement_timeout%3D0%20-clock_timeout%3D0"
-    with Engine.from_env(database_url=url, step_packages="steps") as engine:
+    with Engine.from_env(database_url=url, step_packages="steps,tests.ledger", lease=1.0) as engine:
         for _ in range(2):  # the second gets the server of the first, as its client left it and the pooler reset it
             with engine.database.checkout() as pooled, engine.database.connect() as own:
                 assert guards(pooled) == guards(own) == ledger_connection._SESSION
             engine.database.close()
-        run = engine.start("t", ["steps.echo"])
+        nap = {"step": "steps.nap", "params": {"seconds": 2.0}}
+        run = engine.start("t", ["steps.echo", nap, "tests.ledger.test_urls:Writes"])
         engine.run(run.id)
         assert engine.get(run.id).status == "completed"
         assert engine.audit() == []
