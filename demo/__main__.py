@@ -37,6 +37,7 @@ from sagaworker.domain.records import Finding, Timeline
 from sagaworker.embedded import Services, Supervisor
 from sagaworker.engine import Engine
 from sagaworker.errors import SagaworkerError
+from sagaworker.ledger import variables
 from sagaworker.settings import Settings
 
 _POOL = 4  # two sagas nap while the others go on
@@ -216,6 +217,8 @@ def _servers(console: Console) -> Iterator[Services]:
     try:
         console.print("\nsagaworker demo", style="bold")
         with Services(folder / "home") as services:
+            if services.postgres is not None:
+                variables.forget()
             for name, variable, server in (
                 ("database", "SAGAWORKER_DATABASE_URL", services.postgres),
                 ("broker", "SAGAWORKER_BROKER_URL", services.valkey),

@@ -307,6 +307,7 @@ class Engine(OperatorMoves, RecoveryMoves):
             left = until - time.monotonic()
             try:
                 run = self.get(saga_id)
+                saga_id = run.id  # a short name costs a query
             except OUTAGE:  # the saga goes on when the database is back, and so does who waits for it
                 if left <= 0:
                     raise

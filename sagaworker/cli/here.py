@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+import click
+
 from sagaworker.cli import running
-from sagaworker.cli.unreachable import database_trouble
+from sagaworker.cli.unreachable import database_trouble, let_nobody_in, where
 from sagaworker.engine import Engine
 from sagaworker.errors import InvalidSetting, SagaworkerError
+from sagaworker.ledger import variables
 from sagaworker.ledger.connection import parameters_of
+from sagaworker.ledger.outage import OUTAGE, reason
 from sagaworker.settings import DATABASE_SCHEMES, Settings
 
 _NO_LEDGER = "SAGAWORKER_DATABASE_URL must be set, got nothing, and no `sagaworker up` runs in this folder"
@@ -28,6 +33,7 @@ def settings_here() -> Settings:
     found = running.find(running.home())
     if found is None:
         raise InvalidSetting(_NO_LEDGER, "for example postgresql://user@localhost/sagas; or run: sagaworker up")
+    variables.forget()
     return settings.replace(database_url=found.database_url, broker_url=settings.broker_url or found.broker_url)
 
 
@@ -44,8 +50,7 @@ def check_port(name: str, url: str) -> None:
     """Refuse a URL whose port is none, before a driver quotes it with the password in it."""
     try:
         if url.startswith(DATABASE_SCHEMES):
-            for port in parameters_of(url).get("port", "").split(","):
-                urlsplit(f"//host:{port}").port  # noqa: B018 - reading it checks it
+            parameters_of(url)
         else:
             urlsplit(url).port  # noqa: B018 - reading it checks it
     except ValueError:
@@ -53,16 +58,36 @@ def check_port(name: str, url: str) -> None:
 
 
 @contextlib.contextmanager
-def engine_here() -> Iterator[Engine]:
-    """An engine on the ledger of this place, its tables checked. What goes wrong with a server becomes a sentence."""
+def engine_here(*, patience: float = 0.0) -> Iterator[Engine]:
+    """An engine on the ledger of this place, its tables checked. What goes wrong with a server becomes a sentence.
+
+    `patience` is for how many seconds a database that is away is waited for.
+    """
     settings = settings_here()
     assert settings.database_url is not None
     with (
         spoken(settings.database_url),
         Engine.from_env(database_url=settings.database_url, broker_url=settings.broker_url) as engine,
     ):
-        engine.check_schema()
+        _check_schema(engine, settings.database_url, until=time.monotonic() + patience)
         yield engine
+
+
+def _check_schema(engine: Engine, database_url: str, *, until: float) -> None:
+    is_told = False
+    while True:
+        try:
+            engine.check_schema()
+        except OUTAGE as away:
+            left = until - time.monotonic()
+            if left <= 0 or let_nobody_in(away):
+                raise
+            if not is_told:
+                click.echo(f"note: database at {where(database_url)} is away, and waited for: {reason(away)}", err=True)
+            is_told = True
+            time.sleep(min(0.2, left))
+        else:
+            return
 
 
 @contextlib.contextmanager

@@ -57,10 +57,14 @@ def where(url: str) -> str:
 
 
 def _where_libpq_goes(parameters: dict[str, str]) -> str:
+    if "service" in parameters and not parameters.keys() & {"host", "hostaddr"}:
+        return f"service {parameters['service']}"
     hosts = (parameters.get("host") or parameters.get("hostaddr") or "localhost").split(",")
     ports = parameters.get("port", "").split(",")
     ports = ports * len(hosts) if len(ports) == 1 else ports
-    return ", ".join(f"{host}:{port or 5432}" for host, port in zip(hosts, ports, strict=False))
+    return ", ".join(
+        f"{f'[{host}]' if ':' in host else host}:{port or 5432}" for host, port in zip(hosts, ports, strict=False)
+    )
 
 
 def database_trouble(error: Exception, url: str) -> SagaworkerError | None:
@@ -68,7 +72,7 @@ def database_trouble(error: Exception, url: str) -> SagaworkerError | None:
     if is_short(error):
         remedy = "give its server what it lacks, then try again; see docs/operations.md"
         return Unreachable("database", where(url), reason(error), remedy, rule="have disk and memory left")
-    if isinstance(error, OUTAGE) and _let_nobody_in(error):
+    if isinstance(error, OUTAGE) and let_nobody_in(error):
         remedy = "check user, password and database name in SAGAWORKER_DATABASE_URL"
         return Unreachable("database", where(url), reason(error), remedy, rule="let us in")
     if isinstance(error, OUTAGE):
@@ -79,7 +83,8 @@ def database_trouble(error: Exception, url: str) -> SagaworkerError | None:
     return None
 
 
-def _let_nobody_in(error: Exception) -> bool:
+def let_nobody_in(error: Exception) -> bool:
+    """Whether a server that answers refused us: to wait for it would be in vain."""
     driver = getattr(error, "orig", None) or error
     if getattr(driver, "sqlstate", None) is not None:
         return False  # it had let us in

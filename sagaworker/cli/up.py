@@ -20,6 +20,7 @@ from sagaworker.cli.running import NAME, Running, home, published, usable
 from sagaworker.cli.stack import NotReady, Stack, flower_port
 from sagaworker.cli.unreachable import check_broker, where
 from sagaworker.embedded import Services, Supervisor, coloured_output
+from sagaworker.ledger import variables
 from sagaworker.ledger.migrate import migrate
 
 # One a second, and nothing to see.
@@ -43,6 +44,8 @@ def up(*, concurrency: int | None, port: int, verbose: bool, as_json: bool) -> N
     """
     checked_settings()  # A bad variable is refused before anything starts.
     with usable(home()), Services() as services:
+        if services.postgres is not None:
+            variables.forget()
         prepare(services.env)
         stack = Stack(
             env=services.env,

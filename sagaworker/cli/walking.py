@@ -15,6 +15,7 @@ from sagaworker.cli.here import engine_here
 from sagaworker.cli.sagas import refuse_unless_completed, told
 from sagaworker.domain.records import Timeline
 from sagaworker.engine import Engine
+from sagaworker.errors import WaitTimeout
 
 _EVERY = 0.2
 
@@ -35,9 +36,16 @@ def run(saga: str, *, as_json: bool) -> None:
 @timeout_option
 @json_option
 def wait(saga: str, *, timeout: float, as_json: bool) -> None:
-    """Wait until a saga is over. Exit 1 when it ends other than completed, or not in time."""
-    with engine_here() as engine:
-        found = engine.wait(engine.id_of(saga), timeout=timeout)
+    """Wait until a saga is over. Exit 1 when it ends other than completed, or not in time.
+
+    A database that is away is waited for as well.
+    """
+    until = time.monotonic() + timeout
+    with engine_here(patience=timeout) as engine:
+        try:
+            found = engine.wait(saga, timeout=max(0.0, until - time.monotonic()))
+        except WaitTimeout as late:
+            raise WaitTimeout(late.saga_id, late.status, timeout) from late
         told(engine, found.id, as_json=as_json)
         refuse_unless_completed(engine, found)
 

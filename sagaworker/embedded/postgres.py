@@ -23,6 +23,7 @@ from sagaworker.embedded.process import (
     spawn,
 )
 from sagaworker.embedded.server import EmbeddedServer
+from sagaworker.ledger import variables
 
 _USER = "sagaworker"
 _UNFINISHED = "data.unfinished"
@@ -75,12 +76,14 @@ class EmbeddedPostgres(EmbeddedServer):
 
     def _launched(self, port: int, account: Account | None) -> ServerProcess:
         data = self._data_place()
-        settings = {"listen_addresses": "127.0.0.1", "port": str(port), "unix_socket_directories": ""}
-        settings |= {} if self._durable else _THROW_AWAY
         argv = [str(self._programs / "postgres"), "-D", str(data)]
-        for name, value in settings.items():
+        for name, value in self._settings(port).items():
             argv += ["-c", f"{name}={value}"]
         return ServerProcess(argv, death_signal=signal.SIGINT, account=account, cwd=data, log=self._folder.log())
+
+    def _settings(self, port: int) -> dict[str, str]:
+        settings = {"listen_addresses": "127.0.0.1", "port": str(port), "unix_socket_directories": ""}
+        return settings | ({} if self._durable else _THROW_AWAY)
 
     def _answers(self, process: ServerProcess) -> bool:
         """By the server's own word in its pid file."""
@@ -93,17 +96,10 @@ class EmbeddedPostgres(EmbeddedServer):
 
     def _complete(self) -> None:
         try:
-            # What is given here wins over the developer's PG* variables.
-            with psycopg.connect(
-                self.url_of("postgres"),
-                autocommit=True,
-                connect_timeout=10,
-                options="",
-                client_encoding="UTF8",
-                hostaddr="127.0.0.1",
-                sslmode="disable",
-                target_session_attrs="any",
-            ) as connection:
+            with (
+                variables.forgotten(),  # PGSERVICE and PGTZ yield to nothing that is said here
+                psycopg.connect(self.url_of("postgres"), autocommit=True, connect_timeout=10) as connection,
+            ):
                 found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [self._database]).fetchone()
                 if found is None:
                     connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(self._database)))

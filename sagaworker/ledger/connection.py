@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
+import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.resources import files
@@ -53,6 +55,8 @@ _SESSION = _FORM | {
     "TimeZone": "UTC",
 }
 _MIGRATING = _FORM | {"default_transaction_isolation": "read committed", "TimeZone": "UTC"}
+# How a pooler is found out: so many other connections, so many turns with each, so many seconds for a server.
+_OTHERS, _TURNS, _FOR_A_SERVER = 2, 10, 2.0
 _GENERATION = "sagaworker.generation"
 _GONE = ("08", "57P", "25006")  # SQLSTATE: connection exceptions; the server shuts down, crashed, starts; is read-only
 # Keepalive ends an idle connection; with a statement in flight only the user timeout does, in milliseconds.
@@ -93,24 +97,36 @@ def parameters_of(database_url: str) -> dict[str, str]:
     rest = database_url.partition("://")[2]
     body, _, query = rest.partition("?")
     authority, slash, name = body.partition("/")
+    if "@" in name:
+        # A password with a slash: its end would be taken for a database's name, and told in errors.
+        raise InvalidSetting(
+            "the database URL must have one @ before its database's name, got another behind it",
+            "percent-encode special characters of the password: / is %2F",
+        )
     user, at, where = authority.rpartition("@")
     who = ":".join(quote(unquote(part), safe="") for part in user.split(":", 1))
     pairs = [pair for pair in query.split("&") if pair]
     hosts = [unquote(pair.partition("=")[2]) for pair in pairs if pair.startswith("host=")]
     others = [pair.replace(" ", "%20") for pair in pairs if not pair.startswith("host=")]
-    try:
+    found: dict[str, Any] | None = None
+    with contextlib.suppress(psycopg.Error):  # it quotes what it cannot read, so it is not even the error's context
         found = conninfo_to_dict(f"postgresql://{who}{at}{where}{slash}{name.replace(' ', '%20')}?{'&'.join(others)}")
-    except psycopg.Error:
+    if found is None:
         raise InvalidSetting(
             "the database URL must be one that libpq can read, got another",
             "for example: postgresql://user:password@host:5432/name; percent-encode special characters",
-        ) from None
+        )
     parameters = {key: str(value) for key, value in found.items() if value is not None}
     if hosts:
         split = [_host_and_port(host) for each in hosts for host in each.split(",")]
         parameters["host"] = ",".join(host for host, _ in split)
         if any(port for _, port in split):
             parameters["port"] = ",".join(port for _, port in split)
+    if any(port and not _is_port(port) for port in parameters.get("port", "").split(",")):
+        raise InvalidSetting(
+            "SAGAWORKER_DATABASE_URL must have a number from 0 to 65535 as its port, got another",
+            "a password is between user: and @host, its special characters percent-encoded",
+        )
     if "," in parameters.get("host", ""):
         # A standby among them takes no move.
         parameters.setdefault("target_session_attrs", "read-write")
@@ -132,37 +148,44 @@ def _host_and_port(host: str) -> tuple[str, str]:
     return name, port
 
 
-def _open(
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and int(text) < 1 << 16
+
+
+@contextlib.contextmanager
+def _closed_on_error(connection: Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _connect(
     kind: type[_Kind],
     parameters: dict[str, str],
-    session: dict[str, str],
     *,
     connect_timeout: int = 5,
     name: str = "sagaworker",
     **options: Any,
 ) -> _Kind:
-    """Make a connection and prove its session. Every connection of sagaworker comes from here."""
+    """Make a connection. Every connection of sagaworker comes from here."""
     theirs = parameters.get("connect_timeout", "")
     if theirs.isdigit() and int(theirs) > 0:
         connect_timeout = min(connect_timeout, int(theirs))
     asked: dict[str, Any] = {"application_name": name, **_TCP, **parameters}
+    if "service" not in parameters and not os.environ.get("PGSERVICE"):
+        asked.setdefault("options", "")  # said, so that PGOPTIONS is not asked; a service may have options of its own
     asked |= {"connect_timeout": connect_timeout, "client_encoding": "UTF8"}
     try:
-        connection = kind.connect(autocommit=True, **asked, **options)
+        return kind.connect(autocommit=True, **asked, **options)
     except psycopg.Error as exc:
-        secrets = [parameters[key] for key in _SECRETS if parameters.get(key)]
         said = str(exc)
-        if not any(secret in said for secret in secrets):
-            raise
-        for secret in secrets:
+        for secret in filter(None, map(parameters.get, _SECRETS)):
             said = said.replace(secret, "***")
-        raise type(exc)(said) from None
-    try:
-        _prove(connection, session)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+        redacted = type(exc)(said)
+    # Another one, without context: psycopg's carries all that the connection was made with, the password among it.
+    raise redacted
 
 
 def _prove(connection: Connection, session: dict[str, str]) -> None:
@@ -186,6 +209,34 @@ def _prove(connection: Connection, session: dict[str, str]) -> None:
         )
 
 
+def _is_ours_alone(connection: Connection, parameters: dict[str, str]) -> bool:
+    """Whether the server of this connection is lent to nobody else between its statements; False: not known yet.
+
+    A pooler in transaction mode lends the server that was given back last, or each in turn, and with traffic any: while
+    two connections ask by turns, one of them gets what the other had. Two others, for a pooler that is several processes
+    has idle servers in each.
+
+    Raises:
+        SessionRefused: it is lent.
+    """
+    mine = _backend(connection)
+    if connection.info.backend_pid == mine:
+        return True  # no pooler: it is as the server itself said
+    for _ in range(_OTHERS):
+        try:
+            other = _connect(psycopg.Connection, parameters)
+        except psycopg.OperationalError:
+            return False  # the pooler takes no more connections
+        with contextlib.closing(other):
+            for _ in range(_TURNS):
+                theirs = _backend_soon(other)
+                if theirs == mine or _backend(connection) != mine:
+                    raise _is_shared()
+                if theirs is None:
+                    return False
+    return True
+
+
 def _is_shared() -> SessionRefused:
     return SessionRefused(
         "be ours from statement to statement",
@@ -199,8 +250,11 @@ def migrating_engine(database_url: str) -> sa.Engine:
     parameters = parameters_of(database_url)
 
     def creator() -> Connection:
-        connection = _open(psycopg.Connection, parameters, _MIGRATING, name="sagaworker migrate")
-        connection.autocommit = False
+        connection = _connect(psycopg.Connection, parameters, name="sagaworker migrate")
+        with _closed_on_error(connection):
+            _is_ours_alone(connection, parameters)
+            _prove(connection, _MIGRATING)
+            connection.autocommit = False
         return connection
 
     return sa.create_engine("postgresql+psycopg://", creator=creator, poolclass=sa.NullPool)
@@ -291,20 +345,14 @@ class Database:
 
     def connect(self, *, connect_timeout: int = 5) -> Connection:
         """A connection: for the pool, or of its own, for the heartbeat, and for one incident of the local witness."""
-        connection = _open(
-            psycopg.Connection, self._parameters, _SESSION, connect_timeout=connect_timeout, **self._cursor_class
+        connection = _connect(
+            psycopg.Connection, self._parameters, connect_timeout=connect_timeout, **self._cursor_class
         )
-        if not self._is_proven and connection.info.backend_pid != _backend(connection):
-            self._prove_pooler(connection)
-        self._is_proven = True
-        return self._placed(connection)
-
-    def _prove_pooler(self, connection: Connection) -> None:
-        """Behind a pooler that lends servers by the transaction, another connection gets the server of this one."""
-        with _open(psycopg.Connection, self._parameters, _FORM) as other:
-            if _backend(other) == _backend(connection):
-                connection.close()
-                raise _is_shared()
+        with _closed_on_error(connection):
+            # Before anything is set: others would get the server with our settings.
+            self._is_proven = self._is_proven or _is_ours_alone(connection, self._parameters)
+            _prove(connection, _SESSION)
+            return self._placed(connection)
 
     def connect_for_step(self, kind: type[_Kind]) -> _Kind:
         """A connection for a TRANSACTIONAL step: in transactions, and planned as its own statements deserve.
@@ -312,12 +360,14 @@ class Database:
         READ COMMITTED, whatever the database defaults to: the move at its end must see what was noted or cancelled
         meanwhile. A stricter level would refuse it.
         """
-        connection = _open(kind, self._parameters, _FORM, name="sagaworker step")
-        connection.autocommit = False
-        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         if self._schema is None:
             with self.checkout() as own:
                 self.schema(own)
+        connection = _connect(kind, self._parameters, name="sagaworker step")
+        with _closed_on_error(connection):
+            _prove(connection, _FORM)
+            connection.autocommit = False
+            connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         use_schema(connection, self._schema or "")
         return connection
 
@@ -408,9 +458,28 @@ _ADAPTERS = _adapters()
 
 def _backend(connection: Connection) -> int:
     with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
-        row = cursor.execute("SELECT pg_catalog.pg_backend_pid()").fetchone()
+        row = cursor.execute("SELECT pg_catalog.pg_backend_pid()", prepare=False).fetchone()
     assert row is not None
     return int(row[0])
+
+
+def _backend_soon(connection: Connection) -> int | None:
+    """Its server, or None: none is free, and a pooler in session mode lets us wait for a long time."""
+    until = time.monotonic() + _FOR_A_SERVER
+    asked = connection.pgconn
+    asked.send_query(b"SELECT pg_catalog.pg_backend_pid()")
+    asked.flush()
+    answer = select.poll()
+    answer.register(asked.socket, select.POLLIN)
+    while asked.is_busy():
+        if not answer.poll(max(0.0, until - time.monotonic()) * 1000):
+            return None
+        asked.consume_input()
+    result = asked.get_result()
+    value = None if result is None else result.get_value(0, 0)
+    while result is not None:
+        result = asked.get_result()
+    return None if value is None else int(value)
 
 
 def _cursor(connection: Connection) -> psycopg.Cursor[DictRow]:

@@ -22,11 +22,22 @@ from sagaworker.ledger.line import UNKNOWN
 # What a step may set for itself and the move depends on. In this order: a session authorization resets the role.
 _OURS = ("session_authorization", "role", "search_path", "row_security", "client_encoding", "datestyle",
          "intervalstyle")  # fmt: skip
+# So that the server ends the transaction of a worker that vanished: its locks would keep the next attempt waiting until
+# TIMEOUT and grace are over. Not read back: over a Unix socket each is 0.
+_CLIENT_GONE = {
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "11000",
+    "client_connection_check_interval": "5000",
+}
 _OPENING = f"""
     SELECT
       pg_current_xact_id()::text::bigint, {", ".join(f"current_setting('{name}')" for name in _OURS)},
       set_config('statement_timeout', %(timeout)s, true), set_config('idle_in_transaction_session_timeout', %(end)s, true),
-      set_config('lock_timeout', '0', true)
+      set_config('lock_timeout', '0', true), {
+    ", ".join(f"set_config('{name}', '{value}', true)" for name, value in _CLIENT_GONE.items())
+}
 """
 _RESTORED = ("SELECT " + ", ".join(f"pg_catalog.set_config('{name}', %s, true)" for name in _OURS)).encode()
 # What the step deferred runs now, as the step set it up; at the commit it would run with our settings.

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -10,26 +16,41 @@ import psycopg
 import pytest
 
 import sagaworker
-from sagaworker.cli.unreachable import Unreachable, check_broker, database_trouble
+from sagaworker.cli.unreachable import Unreachable, check_broker, database_trouble, where
+from sagaworker.domain.records import SagaRun
+from sagaworker.embedded import EmbeddedPostgres
+from sagaworker.engine import Engine
+from sagaworker.ledger.migrate import migrate
 from tests.cli.conftest import Commands
+from tests.servers import DatabaseServer
 
 SECRET = "s3cr3t-pass"  # as in a URL
+SAGA = "01a1fdc4-0000-7000-8000-000000000000"
+WHY = ("--reason", "why")
+COMMANDS = [
+    ["list"], ["migrate"], ["audit"], ["show", SAGA], ["show", "t[one]"], ["watch", SAGA], ["run", SAGA], ["explain", SAGA],
+    ["start", "t", "steps.echo"], ["start", "t", "steps.echo", "--wait"], ["wait", SAGA, "--timeout", "0"],
+    ["cancel", SAGA, *WHY], ["hold", SAGA, *WHY], ["release", SAGA, *WHY], ["retry", SAGA, *WHY], ["skip", SAGA, *WHY],
+    ["resolve", SAGA, "--absent", *WHY], ["ring", SAGA], ["definitions"],
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("url", "where"),
+    ("url", "at"),
     [
         (f"postgresql://ann:{SECRET}@127.0.0.1:1/sagas", "127.0.0.1:1"),
         (f"postgresql+psycopg://ann:{SECRET}@nohost.invalid/sagas", "nohost.invalid:5432"),
     ],
 )
-@pytest.mark.parametrize("command", ["list", "migrate", "audit"])
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
 def test_a_database_that_is_away_is_told_without_its_password(
-    commands: Commands, command: str, url: str, where: str
+    commands: Commands, command: list[str], url: str, at: str
 ) -> None:
-    result = commands(command, SAGAWORKER_DATABASE_URL=url)
+    result = commands(*command, SAGAWORKER_DATABASE_URL=url)
     assert result.exit_code == 1
-    assert result.stderr.startswith(f"error: database at {where} must be reachable, got: ")
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 2
+    assert result.stderr.startswith(f"error: database at {at} must be reachable, got: ")
     assert result.stderr.endswith("start it, or set SAGAWORKER_DATABASE_URL\n")
     assert SECRET not in result.output
 
@@ -125,3 +146,67 @@ def test_what_needs_the_checkout_is_refused_elsewhere(
     result = nowhere(command)
     assert result.exit_code == 1
     assert f"sagaworker {command} must run from the project's checkout" in result.stderr
+
+
+@pytest.fixture
+def away(postgres: EmbeddedPostgres, tmp_path: Path) -> Iterator[tuple[Commands, str, SagaRun]]:
+    """Commands on a ledger with a saga that is over, its URL, and the saga; the test stops the server."""
+    server = DatabaseServer(postgres.url)
+    name = server.create()
+    url = server.url_of(name)
+    migrate(url)
+    with Engine.from_env(database_url=url, step_packages="steps") as engine:
+        run = engine.run(engine.start("t", ["steps.echo"], key="one").id)
+    yield (
+        Commands({"SAGAWORKER_DATABASE_URL": url, "SAGAWORKER_BROKER_URL": None, "SAGAWORKER_HOME": str(tmp_path)}),
+        url,
+        run,
+    )
+    postgres.start()
+    server.drop(name)
+
+
+@pytest.mark.parametrize("is_short", [False, True])
+def test_wait_waits_for_a_database_that_is_away_at_its_start(
+    away: tuple[Commands, str, SagaRun], postgres: EmbeddedPostgres, is_short: bool
+) -> None:
+    commands, url, run = away
+    postgres.stop()
+    back = threading.Timer(1.0, postgres.start)
+    back.start()
+    try:
+        result = commands("wait", run.label if is_short else run.id, "--json")
+    finally:
+        back.join()
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["status"] == "completed"
+    assert result.stderr.startswith(f"note: database at {where(url)} is away, and waited for: ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_wait_for_a_database_that_stays_away_ends_with_its_time(commands: Commands) -> None:
+    result = commands(
+        "wait", SAGA, "--timeout", "0.5", SAGAWORKER_DATABASE_URL=f"postgresql://u:{SECRET}@127.0.0.1:1/d"
+    )
+    assert result.exit_code == 1
+    assert "error: database at 127.0.0.1:1 must be reachable, got: " in result.stderr
+    assert SECRET not in result.output
+
+
+def test_wait_does_not_wait_for_a_database_that_refuses_us(commands: Commands, database_url: str) -> None:
+    wrong = urlsplit(database_url)._replace(path="/no_such_database").geturl()
+    result = commands("wait", SAGA, SAGAWORKER_DATABASE_URL=wrong)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: database at ")
+    assert "must let us in" in result.stderr
+
+
+def test_a_command_that_meets_no_database_prints_no_traceback(tmp_path: Path) -> None:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("SAGAWORKER_")}
+    env |= {"SAGAWORKER_DATABASE_URL": f"postgresql://u:{SECRET}@127.0.0.1:1/d", "SAGAWORKER_HOME": str(tmp_path)}
+    ended = subprocess.run(
+        [sys.executable, "-m", "sagaworker", "wait", SAGA, "--timeout", "0"], env=env, check=False,
+        cwd=Path(__file__).parents[2], capture_output=True, text=True,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (1, "", 2)
+    assert ended.stderr.startswith("error: database at 127.0.0.1:1 must be reachable, got: ")

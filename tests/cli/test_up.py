@@ -19,6 +19,7 @@ import pytest
 
 from sagaworker.cli import running
 from sagaworker.errors import InvalidInput
+from tests.nonsense import NONSENSE
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -125,6 +126,20 @@ def test_up_that_was_killed_leaves_no_process_and_a_note_nobody_believes(
     assert note.exists()
     assert running.find(home) is None
     assert "no `sagaworker up` runs in this folder" in call(env, "list").stderr
+
+
+def test_a_developers_variables_for_libpq_reach_nothing_of_up(env: dict[str, str], home: Path) -> None:
+    env |= NONSENSE
+    up = Up(env, home.parent / "up.log")
+    try:
+        up.addresses()
+        walked = call(env, "start", "hello", "steps.echo", "steps.nap", "--wait", "--json")
+        assert walked.returncode == 0, walked.stderr + up.log.read_text()
+        assert json.loads(walked.stdout)["status"] == "completed"
+        for command in (["audit"], ["list"], ["migrate"]):
+            assert call(env, *command).returncode == 0
+    finally:
+        up.end(signal.SIGINT)
 
 
 def test_only_one_note_a_folder_and_none_after_it(tmp_path: Path) -> None:

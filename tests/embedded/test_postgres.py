@@ -17,6 +17,7 @@ import pytest
 
 from sagaworker.embedded import EmbeddedPostgres, EmbeddedValkey, FolderInUse, ServerFailed
 from tests.embedded.conftest import Owner, wait_gone
+from tests.nonsense import NONSENSE
 from tests.waiting import PATIENCE, wait_until
 
 
@@ -193,8 +194,9 @@ def test_below_a_folder_closed_to_nobody_the_data_go_elsewhere_and_the_folder_st
 def test_a_developers_variables_for_libpq_do_not_keep_the_server_from_starting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in {"PGOPTIONS": "-c nonsense=1", "PGSSLMODE": "require", "PGHOSTADDR": "192.0.2.1"}.items():
+    for name, value in NONSENSE.items():
         monkeypatch.setenv(name, value)
     server = EmbeddedPostgres(tmp_path / "server", durable=False)
     server.start()
     server.stop()
+    assert {name: os.environ.get(name) for name in NONSENSE} == NONSENSE, "they are the user's"

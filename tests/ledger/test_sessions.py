@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from psycopg.rows import tuple_row
 
 from sagaworker import Engine
 from sagaworker.cli.here import check_port
 from sagaworker.cli.unreachable import where
 from sagaworker.errors import InvalidSetting
+from sagaworker.ledger import connection as ledger_connection
 from sagaworker.ledger.connection import Database, SessionRefused, parameters_of
 from sagaworker.ledger.migrate import migrate
+from sagaworker.ledger.variables import VARIABLES
 from tests.waiting import wait_until
 
 
@@ -68,6 +73,52 @@ def test_an_option_of_the_url_reaches_every_connection(database_url):
         for connection in (pooled, own, step):
             assert connection.execute("SHOW search_path").fetchone()[0] == "sagas,public"
     database.close()
+
+
+SESSION_VARIABLES = {
+    "PGOPTIONS": "-cstatement_timeout=0 -csearch_path=nowhere -cenable_seqscan=on",
+    "PGCLIENTENCODING": "LATIN1",
+    "PGDATESTYLE": "German, DMY",
+    "PGTZ": "Asia/Kathmandu",
+    "PGGEQO": "off",
+    "PGAPPNAME": "mine",
+}
+
+
+def test_no_variable_of_libpq_changes_a_session(database_url, monkeypatch):
+    for name, value in SESSION_VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    with Engine.from_env(database_url=database_url, step_packages="steps") as engine:
+        with engine.database.checkout() as pooled, engine.database.connect() as own:
+            assert guards(pooled) == guards(own) == ledger_connection._SESSION
+        with engine.database.connect_for_step(psycopg.Connection) as step:
+            assert step.execute("SHOW search_path").fetchone()[0] == '"$user", public'
+            assert step.execute("SHOW client_encoding").fetchone()[0] == "UTF8"
+        run = engine.start("t", ["steps.echo"], inputs={"message": "żółw"})
+        engine.run(run.id)
+        assert engine.get(run.id).status == "completed"
+    assert migrate(database_url)
+
+
+def test_what_the_url_leaves_out_is_asked_of_the_variables_of_libpq(database_url, monkeypatch, tmp_path):
+    split = urlsplit(database_url)
+    if split.password is None:
+        pytest.skip("the given server asks no password")
+    passfile = tmp_path / "pgpass"
+    passfile.write_text(f"*:*:*:{split.username}:{split.password}\n")
+    passfile.chmod(0o600)
+    monkeypatch.setenv("PGPASSFILE", str(passfile))
+    monkeypatch.setenv("PGPORT", str(split.port))
+    url = f"postgresql://{split.username}@{split.hostname}{split.path}"
+    database = Database(url)
+    assert held_by(database) == ledger_connection._SESSION
+    database.close()
+    assert migrate(url)
+
+
+def test_all_variables_that_libpq_knows_are_known_here():
+    known = {option.envvar.decode() for option in psycopg.pq.Conninfo.get_defaults() if option.envvar}
+    assert known <= VARIABLES
 
 
 def test_every_connection_has_a_limit_for_a_host_that_vanished(database_url):
@@ -130,13 +181,14 @@ def pooler(database_url):
     )  # as root it runs as nobody, who enters none of pytest's
     folder.chmod(0o777)
 
-    def start(mode):
+    def start(mode, **settings):
         port = free_port()
         (folder / "users").write_text(f'"{split.username}" "{split.password or ""}"\n')
         (folder / "bouncer.ini").write_text(
             f"[databases]\n* = host={split.hostname} port={split.port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
             f"listen_port = {port}\nunix_socket_dir =\nauth_type = plain\nauth_file = {folder}/users\n"
             f"pool_mode = {mode}\nlogfile = {folder}/log\n"
+            + "".join(f"{name} = {value}\n" for name, value in settings.items())
         )
         as_user = ["-u", "nobody"] if os.geteuid() == 0 else []
         started.append(subprocess.Popen([program, *as_user, str(folder / "bouncer.ini")], stderr=subprocess.DEVNULL))
@@ -150,17 +202,97 @@ def pooler(database_url):
     shutil.rmtree(folder)
 
 
-def test_behind_a_pooler_in_session_mode_every_guard_is_set(pooler):
-    with Engine.from_env(database_url=pooler("session"), step_packages="steps") as engine:
-        assert held(engine.database) == ("10s", "10s")
-        run = engine.start("t", ["steps.echo"])
+def guards(connection):
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        return {
+            name: cursor.execute("SELECT current_setting(%s)", (name,)).fetchone()[0]
+            for name in ledger_connection._SESSION
+        }
+
+
+@pytest.mark.parametrize("settings", [{}, {"ignore_startup_parameters": "options,extra_float_digits"}])
+def test_behind_a_pooler_in_session_mode_every_guard_is_set(pooler, settings):
+    url = pooler("session", **settings)
+    if settings:
+        url += "?options=-cstatement_timeout%3D0%20-clock_timeout%3D0"
+    with Engine.from_env(database_url=url, step_packages="steps,tests.ledger", lease=1.0) as engine:
+        for _ in range(2):  # the second gets the server of the first, as its client left it and the pooler reset it
+            with engine.database.checkout() as pooled, engine.database.connect() as own:
+                assert guards(pooled) == guards(own) == ledger_connection._SESSION
+            engine.database.close()
+        nap = {"step": "steps.nap", "params": {"seconds": 2.0}}
+        run = engine.start("t", ["steps.echo", nap, "tests.ledger.test_urls:Writes"])
         engine.run(run.id)
         assert engine.get(run.id).status == "completed"
+        assert engine.audit() == []
+    assert migrate(url)
 
 
-def test_a_pooler_in_transaction_mode_is_refused_by_a_sentence(pooler):
-    with Engine.from_env(database_url=pooler("transaction")) as engine, pytest.raises(SessionRefused, match="pool"):
+def test_behind_a_pooler_in_session_mode_whose_servers_are_all_taken_one_connection_serves(pooler):
+    database = Database(pooler("session", default_pool_size=1))
+    assert held_by(database) == ledger_connection._SESSION
+    assert held_by(database) == ledger_connection._SESSION
+    database.close()
+
+
+def held_by(database):
+    with database.checkout() as pooled:
+        return guards(pooled)
+
+
+@pytest.mark.parametrize("mode", ["transaction", "statement"])
+def test_a_pooler_that_lends_servers_is_refused_by_a_sentence(pooler, mode):
+    url = pooler(mode)
+    with Engine.from_env(database_url=url) as engine, pytest.raises(SessionRefused, match="pool_mode = session"):
         engine.check_schema()
+    with pytest.raises(SessionRefused, match="pool_mode = session"):
+        migrate(url)
+    with psycopg.connect(url, autocommit=True) as other:  # gets the server that we had
+        assert other.execute("SELECT current_setting('enable_seqscan')").fetchone()[0] == "on"
+        assert other.execute("SELECT current_setting('statement_timeout')").fetchone()[0] == "0"
+
+
+@pytest.mark.parametrize("in_turn", [0, 1])
+@pytest.mark.parametrize("busy", [0, 2, 6])
+def test_a_pooler_in_transaction_mode_with_several_servers_is_refused_at_first_contact(pooler, in_turn, busy):
+    """Whichever server it lends next, and whatever others do meanwhile: twenty first contacts, none let in."""
+    url = pooler("transaction", server_round_robin=in_turn)
+    over = threading.Event()
+
+    def work(client):
+        while not over.is_set():
+            client.execute("SELECT 1")
+
+    with contextlib.ExitStack() as open_:
+        clients = [open_.enter_context(psycopg.connect(url, autocommit=True, prepare_threshold=None)) for _ in range(6)]
+        for client in clients:  # six servers, all idle at the end
+            client.execute("BEGIN")
+        for client in clients:
+            client.execute("COMMIT")
+        threads = [threading.Thread(target=work, args=(client,)) for client in clients[:busy]]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in range(20):
+                with pytest.raises(SessionRefused, match="in transaction mode"):
+                    Database(url).connect()
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join()
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("postgresql://?service=shop", "service shop"),
+        ("postgresql://u:p@[::1]:1/d", "[::1]:1"),
+        ("postgresql:///d?host=/run/shop", "/run/shop:5432"),
+        ("postgresql:///d", "localhost:5432"),
+    ],
+)
+def test_every_form_of_url_is_named_as_its_user_knows_it(url, name):
+    assert where(url) == name
 
 
 def test_a_url_of_several_hosts_is_named_with_all_of_them():

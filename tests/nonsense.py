@@ -1,0 +1,20 @@
+"""Each variable of libpq, set to what lets no connection be made."""
+
+from __future__ import annotations
+
+from sagaworker.ledger.variables import VARIABLES
+
+NONSENSE = dict.fromkeys(VARIABLES, "nonsense") | {
+    "PGHOST": "nohost.invalid",
+    "PGHOSTADDR": "192.0.2.1",
+    "PGPORT": "1",
+    "PGOPTIONS": "-c nonsense=1",
+    "PGSSLMODE": "verify-full",
+    "PGSSLROOTCERT": "/nonsense/root.crt",
+    "PGSERVICEFILE": "/nonsense/service.conf",
+    "PGPASSFILE": "/nonsense/pgpass",
+    "PGTARGETSESSIONATTRS": "standby",
+    "PGCLIENTENCODING": "SQL_ASCII",
+    "PGTZ": "Nowhere/Nonsense",
+    "PGCONNECT_TIMEOUT": "1",
+}
