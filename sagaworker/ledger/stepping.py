@@ -38,7 +38,7 @@ _OPENING = f"""
       set_config('lock_timeout', '0', true), {
     ", ".join(f"set_config('{name}', '{value}', true)" for name, value in _CLIENT_GONE.items())
 }
-"""
+""".encode()
 _RESTORED = ("SELECT " + ", ".join(f"pg_catalog.set_config('{name}', %s, true)" for name in _OURS)).encode()
 # What the step deferred runs now, as the step set it up; at the commit it would run with our settings.
 _DEFERRED = "SET CONSTRAINTS ALL IMMEDIATE"

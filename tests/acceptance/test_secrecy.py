@@ -115,7 +115,9 @@ def inputs_of(tenant):
 
 def over(flower, keys):
     """Ids of the tasks that ended these sagas, or None while one is missing."""
-    tasks = {id: task["name"] for id, task in flower.get("/api/tasks").items() if task["state"] in ("SUCCESS", "FAILURE")}
+    tasks = {
+        id: task["name"] for id, task in flower.get("/api/tasks").items() if task["state"] in ("SUCCESS", "FAILURE")
+    }
     ended = [id for id, name in tasks.items() if name and any(f"[{key}]" in name for key in keys)]
     return ended if len(ended) == len(keys) else None
 

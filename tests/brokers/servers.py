@@ -163,7 +163,10 @@ class RabbitMQ(ServerProcess):
         # The port mapper has left the group; it is known by its port, and kills itself for nobody while it knows a node.
         for process in psutil.process_iter(["name"]):
             with contextlib.suppress(psutil.Error):
-                if process.info["name"] == "epmd" and process.environ().get("ERL_EPMD_PORT") == self._env["ERL_EPMD_PORT"]:
+                if (
+                    process.info["name"] == "epmd"
+                    and process.environ().get("ERL_EPMD_PORT") == self._env["ERL_EPMD_PORT"]
+                ):
                     process.kill()
 
 
