@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 
 # A connection that was left out; None is one that somebody gave without having it.
 OWN: Final = object()
-UNKNOWN_FOR = 60.0  # seconds until a ledger whose identity cannot be read is asked again
+ASKED_EVERY = 60.0  # seconds for which a ledger's identity is remembered, and that it cannot be read
 CancelAnswer = Literal["requested", "cancelled", "not_active"]
 
 
@@ -209,14 +209,19 @@ class Engine(OperatorMoves, RecoveryMoves):
 
     @property
     def ledger_id(self) -> str | None:
-        """The identity of the ledger, made by `migrate`. None while it cannot be read; asked for once, or once a minute."""
-        if self._ledger_id is None and time.monotonic() >= self._ask_ledger_at:
-            self._ask_ledger_at = time.monotonic() + UNKNOWN_FOR
+        """The identity of the ledger, made by `migrate`; asked for once a minute. None while it has never been read."""
+        if time.monotonic() >= self._ask_ledger_at:
+            self._ask_ledger_at = time.monotonic() + ASKED_EVERY
             try:
                 self._ledger_id = self.reads.identity()
             except REFUSAL as exc:
                 log.debug("the ledger's identity is not known: %s", reason(exc))
         return self._ledger_id
+
+    def ledger_id_now(self) -> str | None:
+        """The same, asked for now: the database behind the URL may be another one since."""
+        self._ask_ledger_at = 0.0
+        return self.ledger_id
 
     # -- reading -------------------------------------------------------------------------------------------------------
 

@@ -60,6 +60,8 @@ def to_its_ledger(request: Any, process: Process) -> None:
     if theirs is None or request.is_eager:
         return
     ours = process.engine.ledger_id
+    if ours is not None and theirs != ours:
+        ours = process.engine.ledger_id_now()  # the database may have been moved since this process asked
     if ours is None or theirs == ours:
         return
     log.warning(

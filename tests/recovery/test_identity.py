@@ -42,6 +42,19 @@ def test_where_it_is_refused_it_is_not_asked_for_at_every_ring(engine, asked):
     assert [bell.ledger for bell in bells] == [None] * 5
 
 
+def test_a_database_that_was_moved_is_known_by_its_new_identity_soon(engine, asked, monkeypatch):
+    """To a new cluster by logical replication, say: what long-lived clients ring must not be taken for another ledger's."""
+    bells = []
+    with Engine(engine.settings, ring=bells.extend) as other:
+        other.start("t", ["steps.echo"])
+        monkeypatch.setattr("sagaworker.ledger.reads.Reads.identity", lambda _reads: "another")
+        other.start("t", ["steps.echo"])
+        other._ask_ledger_at = 0.0  # a minute later
+        other.start("t", ["steps.echo"])
+        assert [bell.ledger for bell in bells] == ["an identity", "an identity", "another"]
+        assert other.ledger_id_now() == "another"
+
+
 def test_a_witness_keeps_no_connection(engine):
     """Main forks children afterwards: none may inherit one."""
     run = engine.start("t", ["steps.echo"] * 2, recovery_policy="restart")
