@@ -191,3 +191,26 @@ def test_overdue_sweeps_of_workers_are_never_taken_for_an_outage(engine):
         result = slow.sweep_if_overdue()
         assert result is not None
         assert (result.restarted, result.held_back) == (1, 0)
+
+
+@pytest.mark.parametrize("how", ["the beat's sweep", "whoever notices"])
+def test_a_clock_that_was_set_back_stops_no_sweep(engine, how):
+    """A fail-over, or NTP: what sweepers noted is in the future then, and would be for as long as the step was."""
+    engine.sweep_tick()
+    orphan(engine)
+    slept(engine, -3600)
+    result = engine.sweep_tick() if how == "the beat's sweep" else engine.sweep_if_overdue()
+    assert result is not None
+    assert result.restarted == 1
+
+
+def test_a_clock_that_was_set_back_holds_takeovers_back_for_a_lease_at_most(engine):
+    engine.sweep()
+    slept(engine, 3600)
+    engine.sweep()
+    execute(engine, "UPDATE saga_sweeps SET held_until = held_until + interval '1 hour'")
+    orphan(engine)
+    assert engine.sweep().held_back == 1
+    rewound(engine, engine.settings.lease.total_seconds() + 1)
+    slept(engine, -engine.settings.lease.total_seconds() - 1)  # sweepers have come all the time
+    assert engine.sweep().restarted == 1

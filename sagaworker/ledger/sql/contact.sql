@@ -10,7 +10,11 @@ SET
     WHEN
       s.server_started_at <> excluded.server_started_at
       OR (s.last_at < clock_timestamp() - %(gap)s::interval AND coalesce(s.held_until <= s.last_at, true))
-      THEN greatest(s.held_until, clock_timestamp() + least(%(lease)s::interval, clock_timestamp() - s.last_at))
+      THEN greatest(
+        CASE WHEN s.held_until < clock_timestamp() + %(lease)s::interval THEN s.held_until END,
+        clock_timestamp() + least(%(lease)s::interval, clock_timestamp() - s.last_at))
+    -- A clock that was set back: never for longer than a lease from now.
+    WHEN s.held_until > clock_timestamp() + %(lease)s::interval THEN clock_timestamp() + %(lease)s::interval
     ELSE s.held_until END,
   last_at = clock_timestamp(),
   server_started_at = excluded.server_started_at
