@@ -140,6 +140,10 @@ def test_an_extended_lease_is_not_taken_over_and_an_expired_one_once(pair):
     one, two = pair
     run = one.start("t", ["steps.echo"])
     hold = claimed(one, run.id)
+    expire(one, run.id)
+    with one.database.checkout() as connection:  # a beat that comes late, before anybody has swept
+        (beat,) = one.ledger.extend([(hold.saga_id, hold.fence)], connection).values()
+    assert beat.is_extended
     assert two.sweep().restarted == 0
     expire(one, run.id)
     results = racing(8, lambda n: pair[n % 2].sweep())
