@@ -45,15 +45,21 @@ def bounded(work: Callable[[], Result], seconds: float, what: str) -> Result:
 @contextmanager
 def _alarm(hung: Hung) -> Iterator[None]:
     """Raise it in the main thread when its time is over. An alarm of somebody else's is due again afterwards."""
+    is_inside = True
 
     def fire(_signum: int, _frame: FrameType | None) -> None:
-        raise hung
+        if is_inside:
+            raise hung
 
     previous = signal.signal(signal.SIGALRM, fire)
     began = time.monotonic()
     left, interval = signal.setitimer(signal.ITIMER_REAL, hung.seconds)
     try:
-        yield
+        try:
+            yield
+        finally:
+            # The alarm may still fire before the next line is done; what follows restores the caller's all the same.
+            is_inside = False
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, signal.SIG_DFL if previous is None else previous)

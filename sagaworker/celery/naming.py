@@ -17,7 +17,7 @@ RECOVER = "sagaworker.recover"
 SWEEP_ORPHANS = "sagaworker.sweep_orphans"
 WAKE_DUE = "sagaworker.wake_due"
 
-# What somebody asked for and nobody would ask for again: kept over an outage. Each may be done twice without harm.
+# What somebody asked for and nobody would ask for again: kept over an outage. The task's id makes each be done once.
 MOVES = frozenset({START_SAGA, CANCEL_SAGA, HOLD_SAGA, RELEASE_SAGA, RETRY_SAGA, SKIP_SAGA, RESOLVE_SAGA})
 
 __all__ = [

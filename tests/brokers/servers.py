@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -54,7 +55,7 @@ class Certificate:
         )
 
 
-class ServerProcess:
+class ServerProcess(ABC):
     """A server in a process group of its own, in a folder of its own."""
 
     def __init__(self, folder: Path, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
@@ -82,8 +83,9 @@ class ServerProcess:
             raise RuntimeError(f"{self._command[0]} exited {self._process.returncode}: {self._log()}")
         return self.answers()
 
+    @abstractmethod
     def answers(self) -> bool:
-        raise NotImplementedError
+        """Whether a client would be served now."""
 
     def send(self, signum: int) -> None:
         """To the whole group."""
