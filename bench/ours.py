@@ -14,7 +14,7 @@ from bench.report import Report, Target, of_rounds
 from bench.server import Server, say
 from bench.steps import large
 from sagaworker.domain.records import Doorbell
-from sagaworker.doorbell import Doorbells
+from sagaworker.doorbell.publisher import Doorbells
 from sagaworker.engine import Engine
 from sagaworker.ledger.migrate import migrate
 from sagaworker.settings import Settings

@@ -18,7 +18,7 @@ from typing import Any
 from chaos.plan import KIND, STEPS, Size, planned
 from sagaworker import Engine
 from sagaworker.domain.records import Doorbell
-from sagaworker.doorbell import Doorbells
+from sagaworker.doorbell.publisher import Doorbells
 from sagaworker.errors import SagaworkerError
 
 

@@ -17,7 +17,7 @@ import psutil
 from chaos import plan, world
 from chaos.relay import Relay
 from chaos.steps.acts import INSIDE
-from sagaworker.doorbell import Doorbells
+from sagaworker.doorbell.publisher import Doorbells
 from sagaworker.embedded import EmbeddedPostgres, EmbeddedValkey
 from sagaworker.embedded.supervisor import Process, Supervisor
 from sagaworker.engine import Engine

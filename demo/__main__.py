@@ -28,11 +28,11 @@ from demo.checks import Check, saga_checks
 from demo.client import Client
 from demo.killing import kill_holder
 from demo.stage import Stage
-from sagaworker.cli import render, words
-from sagaworker.cli.as_json import print_json
-from sagaworker.cli.stack import Stack, flower_port
-from sagaworker.cli.unreachable import where
 from sagaworker.cli.up import prepare
+from sagaworker.console import render, words
+from sagaworker.console.as_json import print_json
+from sagaworker.console.stack import Stack, flower_port
+from sagaworker.console.unreachable import where
 from sagaworker.domain.records import Finding, Timeline
 from sagaworker.embedded import Services, Supervisor
 from sagaworker.engine import Engine

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from demo.cast import Cast
 from demo.stage import Stage
 from demo.tenancy import Tenancy
-from sagaworker.cli import words
+from sagaworker.console import words
 from sagaworker.domain.records import Timeline
 from sagaworker.domain.status import EpisodeOutcome
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from demo.cast import Part
 from demo.wrong import Wrong
-from sagaworker.cli import render, words
+from sagaworker.console import render, words
 from sagaworker.domain.records import Timeline
 from sagaworker.engine import Engine
 

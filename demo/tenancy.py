@@ -12,7 +12,7 @@ from rich.text import Text
 
 from demo.cast import Part
 from demo.wrong import Wrong
-from sagaworker.cli import render
+from sagaworker.console import render
 from steps.tenants import password_for
 
 _CONNECT = 10

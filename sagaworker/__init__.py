@@ -26,15 +26,8 @@ from sagaworker.errors import (
 )
 
 if TYPE_CHECKING:
+    from sagaworker.api import cancel_saga, get_saga, list_sagas, list_step_results, start_saga, upsert_step_result
     from sagaworker.engine import Engine
-    from sagaworker.functions import (
-        cancel_saga,
-        get_saga,
-        list_sagas,
-        list_step_results,
-        start_saga,
-        upsert_step_result,
-    )
 
 __all__ = [
     "Definition",
@@ -67,12 +60,12 @@ __all__ = [
 # A step module imports this package for SagaState alone; the engine and its drivers come with the first who asks.
 _LATER = {
     "Engine": "sagaworker.engine",
-    "cancel_saga": "sagaworker.functions",
-    "get_saga": "sagaworker.functions",
-    "list_sagas": "sagaworker.functions",
-    "list_step_results": "sagaworker.functions",
-    "start_saga": "sagaworker.functions",
-    "upsert_step_result": "sagaworker.functions",
+    "cancel_saga": "sagaworker.api",
+    "get_saga": "sagaworker.api",
+    "list_sagas": "sagaworker.api",
+    "list_step_results": "sagaworker.api",
+    "start_saga": "sagaworker.api",
+    "upsert_step_result": "sagaworker.api",
 }
 
 

@@ -9,7 +9,7 @@ import psycopg
 
 from sagaworker.domain.fold import Fold
 from sagaworker.engine import Engine
-from sagaworker.ledger.hold import Following
+from sagaworker.ledger.claim import Following
 from sagaworker.ledger.line import Line
 from sagaworker.ledger.moves import Claimer
 

@@ -4,7 +4,7 @@ What our own tasks need is set on the tasks themselves and by `install`; an app 
 docs/celery.md says which of these to consider there.
 """
 
-from sagaworker.doorbell import direct_queue, verified
+from sagaworker.doorbell.publisher import direct_queue, verified
 from sagaworker.settings import Settings
 
 _settings = Settings.from_env()

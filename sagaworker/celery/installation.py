@@ -13,13 +13,15 @@ from celery.app.amqp import Queues
 from celery.app.routes import prepare
 from kombu.entity import Exchange, Queue
 
-from sagaworker.celery import naming, ours, preflight, tasks
+from sagaworker.celery import naming
 from sagaworker.celery.beat import schedule, settle
-from sagaworker.celery.polite import leave_soon
-from sagaworker.celery.process import Process
-from sagaworker.celery.quiet import keep_quiet
-from sagaworker.celery.witness import Witness
-from sagaworker.doorbell import as_every_worker_reads, direct_queue
+from sagaworker.celery.tasks import ours, tasks
+from sagaworker.celery.worker import preflight
+from sagaworker.celery.worker.polite import leave_soon
+from sagaworker.celery.worker.process import Process
+from sagaworker.celery.worker.quiet import keep_quiet
+from sagaworker.celery.worker.witness import Witness
+from sagaworker.doorbell.publisher import as_every_worker_reads, direct_queue
 from sagaworker.engine import Engine
 from sagaworker.settings import Settings
 
@@ -72,7 +74,7 @@ class Installation:
         conf.task_queues = _with_ours(sender, self._process.settings)
         conf.beat_schedule = {**schedule(self._process.settings), **conf.beat_schedule}
         if conf.worker_consumer == CELERYS_CONSUMER:
-            conf.worker_consumer = "sagaworker.celery.consumer:SafeConsumer"
+            conf.worker_consumer = "sagaworker.celery.worker.consumer:SafeConsumer"
 
     def _worker_begins(self, instance: Any, **_: Any) -> None:
         if instance.app is self._app:

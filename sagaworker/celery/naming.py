@@ -1,6 +1,6 @@
 """Names that other programs use: the tasks. The queues have theirs by the settings `queue` and `control_queue`."""
 
-from sagaworker.doorbell import RUN_SAGA
+from sagaworker.doorbell.publisher import RUN_SAGA
 
 START_SAGA = "sagaworker.start_saga"
 CANCEL_SAGA = "sagaworker.cancel_saga"

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from sagaworker.cli.words import visible_lines
+from sagaworker.console.words import visible_lines
 from sagaworker.errors import SagaworkerError
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")

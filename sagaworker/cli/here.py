@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import click
 
-from sagaworker.cli import running
-from sagaworker.cli.unreachable import database_trouble, let_nobody_in, where
+from sagaworker.console import running
+from sagaworker.console.unreachable import database_trouble, let_nobody_in, where
 from sagaworker.engine import Engine
 from sagaworker.errors import InvalidSetting, SagaworkerError
 from sagaworker.ledger import variables

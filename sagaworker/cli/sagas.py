@@ -9,10 +9,10 @@ from typing import Any
 import click
 from rich.text import Text
 
-from sagaworker.cli import render, words
-from sagaworker.cli.as_json import print_json
 from sagaworker.cli.group import Refused, json_option, timeout_option, who_option
 from sagaworker.cli.here import engine_here
+from sagaworker.console import render, words
+from sagaworker.console.as_json import print_json
 from sagaworker.domain.definition import POLICIES
 from sagaworker.domain.records import SagaRun
 from sagaworker.domain.status import RunStatus

@@ -12,13 +12,13 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from sagaworker.cli import render
-from sagaworker.cli.as_json import print_json
 from sagaworker.cli.group import json_option
 from sagaworker.cli.here import checked_settings, spoken
-from sagaworker.cli.running import NAME, Running, home, published, usable
-from sagaworker.cli.stack import NotReady, Stack, flower_port
-from sagaworker.cli.unreachable import check_broker, where
+from sagaworker.console import render
+from sagaworker.console.as_json import print_json
+from sagaworker.console.running import NAME, Running, home, published, usable
+from sagaworker.console.stack import NotReady, Stack, flower_port
+from sagaworker.console.unreachable import check_broker, where
 from sagaworker.embedded import Services, Supervisor, coloured_output
 from sagaworker.ledger import variables
 from sagaworker.ledger.migrate import migrate

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -172,6 +172,9 @@ class Doorbell:
         """`checkout[order-42] 3/7 charge_card`."""
         place = f" {self.step_idx + 1}/{self.step_count}" if self.step_count else ""
         return label(self.kind, self.key, self.saga_id) + place + (f" {self.step_name}" if self.step_name else "")
+
+
+Ring = Callable[[Sequence[Doorbell]], object]  # sends doorbells, or raises
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from sagaworker.domain.records import Finding
 from sagaworker.domain.values import canonical_hash
 from sagaworker.ledger.connection import Connection, Database, schema_of
 from sagaworker.ledger.names import qualified
+from sagaworker.ledger.statements import AUDIT
 
 MOST = 1000  # findings of one invariant: a ledger that is broken throughout must still be printable
 FROZEN = 17
@@ -52,7 +53,7 @@ class Invariant:
 def invariants() -> tuple[Invariant, ...]:
     """All invariants the audit asks for, by number."""
     found = []
-    for file in files("sagaworker.ledger").joinpath("sql", "audit").iterdir():
+    for file in files("sagaworker.ledger").joinpath("sql", AUDIT).iterdir():
         query = file.read_bytes()
         first = _FIRST_LINE.match(query)
         if first is not None:
@@ -96,7 +97,7 @@ def _findings(connection: Connection, invariant: Invariant, parameters: dict[str
 
 def _rehashed(connection: Connection, parameters: dict[str, Any]) -> list[tuple[str, str]]:
     """Runs whose inputs no longer hash to what was recorded at the start; streams, so memory does not grow."""
-    query = files("sagaworker.ledger").joinpath("sql", "audit", "inputs.sql").read_bytes()
+    query = files("sagaworker.ledger").joinpath("sql", AUDIT, "inputs.sql").read_bytes()
     columns = sql.SQL("f.saga_id::text, f.inputs, f.inputs_hash")
     breaches: list[tuple[str, str]] = []
     with connection.cursor("audit_inputs", row_factory=tuple_row) as cursor:

@@ -14,7 +14,6 @@ import select
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
-from importlib.resources import files
 from typing import Any, TypeAlias, TypeVar, cast
 from urllib.parse import quote, unquote
 from weakref import WeakKeyDictionary
@@ -33,6 +32,7 @@ from sagaworker.errors import InvalidSetting, SagaworkerError, SchemaMismatch
 from sagaworker.ledger import version
 from sagaworker.ledger.names import qualified
 from sagaworker.ledger.outage import LOST
+from sagaworker.ledger.statements import statement_files
 
 Connection: TypeAlias = psycopg.Connection[Any]
 _Kind = TypeVar("_Kind", bound=Connection)
@@ -273,11 +273,11 @@ _WHERE = """
 
 @cache
 def sql(name: str, schema: str = "") -> bytes:
-    """The text of `ledger/sql/<name>.sql` without comments and indentation, its tables in `schema`.
+    """The text of the statement file of that name without comments and indentation, its tables in `schema`.
 
     psycopg caches how it reads a query only up to 4,096 bytes; reading a longer one anew costs a third of a move.
     """
-    text = files("sagaworker.ledger").joinpath("sql", f"{name}.sql").read_text()
+    text = statement_files()[name].read_text()
     lines = (line.strip() for line in text.splitlines())
     statement = " ".join(line for line in lines if line and not line.startswith("--")).encode()
     return qualified(statement, schema) if schema else statement

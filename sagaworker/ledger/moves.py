@@ -19,12 +19,12 @@ from sagaworker.domain.records import Doorbell, SagaRun
 from sagaworker.domain.status import RunStatus
 from sagaworker.domain.values import Json
 from sagaworker.errors import Fenced
+from sagaworker.ledger.claim import Hold, Periods, position_of
 from sagaworker.ledger.connection import Connection, Database, execute, execute_locked, execute_one
-from sagaworker.ledger.hold import Hold, Periods, position_of
 from sagaworker.ledger.lease import Lease
 from sagaworker.ledger.line import UNKNOWN, Line
 from sagaworker.ledger.reads import run_of
-from sagaworker.ledger.stepping import StepTransaction
+from sagaworker.ledger.step_transaction import StepTransaction
 
 RESEND_AFTER = 0.05  # seconds between two tries while the database is away
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from sagaworker.catalog.registry import Registry
 from sagaworker.engine import Engine
-from sagaworker.registry import Registry
-from sagaworker.requests import Requests
 from sagaworker.settings import Settings
+from sagaworker.starts.requests import Requests
 from tests.attacks import odd_steps
 
 
@@ -14,7 +14,7 @@ def settings(database_url):
     return Settings.from_env(
         {},
         database_url=database_url,
-        step_packages=("steps", "tests.attacks", "tests.runner"),
+        step_packages=("steps", "tests.attacks", "tests.episodes"),
         lease=30.0,
         sweep_interval=0.2,
         step_grace=0.2,

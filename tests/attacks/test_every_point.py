@@ -13,9 +13,9 @@ import pytest
 
 from sagaworker import RetryPolicy
 from sagaworker.engine import Engine
+from sagaworker.episodes import HostPlace, holder
 from sagaworker.failpoints import POINTS, Failpoints
 from sagaworker.ledger import connection as ledger_connection
-from sagaworker.runner import HostPlace, holder
 from sagaworker.settings import Settings
 from tests.attacks import odd_steps
 from tests.holding import expire

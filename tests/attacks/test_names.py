@@ -3,9 +3,9 @@
 import pytest
 
 from sagaworker import InvalidInput, UnknownStep
+from sagaworker.catalog.registry import Registry
 from sagaworker.domain.status import RunStatus
 from sagaworker.engine import Engine
-from sagaworker.registry import Registry
 
 P = "tests.attacks.odd_package."
 

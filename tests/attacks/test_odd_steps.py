@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from sagaworker.domain.status import RunStatus, StepStatus
-from sagaworker.runner import HostPlace, ThreadPlace
+from sagaworker.episodes import HostPlace, ThreadPlace
 from tests.attacks import odd_steps
 from tests.showing import timeline
 

@@ -13,14 +13,14 @@ import pytest
 from sagaworker import RetryPolicy
 from sagaworker.embedded import EmbeddedPostgres
 from sagaworker.engine import Engine
+from sagaworker.episodes import HostPlace, ThreadPlace, holder
+from sagaworker.episodes.heartbeat import Heartbeat
 from sagaworker.errors import Fenced
-from sagaworker.heartbeat import Heartbeat
 from sagaworker.ledger import connection as ledger_connection
 from sagaworker.ledger import lease
 from sagaworker.ledger.line import Line
 from sagaworker.ledger.migrate import migrate
 from sagaworker.ledger.outage import OUTAGE
-from sagaworker.runner import HostPlace, ThreadPlace, holder
 from sagaworker.settings import Settings
 from tests.attacks import odd_steps
 from tests.holding import claimed, expire

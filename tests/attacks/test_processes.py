@@ -12,7 +12,7 @@ import pytest
 
 from sagaworker import RetryPolicy
 from sagaworker.engine import Engine
-from sagaworker.runner import HostPlace
+from sagaworker.episodes import HostPlace
 from tests.attacks import odd_steps
 from tests.showing import timeline
 from tests.waiting import PATIENCE, wait_until

@@ -17,8 +17,8 @@ import pytest
 from sagaworker import RetryPolicy, StepFailed
 from sagaworker.domain.status import RunStatus, StepStatus
 from sagaworker.engine import Engine
+from sagaworker.episodes import ThreadPlace
 from sagaworker.ledger.outage import OUTAGE
-from sagaworker.runner import ThreadPlace
 from sagaworker.settings import Settings
 from tests.waiting import PATIENCE, wait_until
 

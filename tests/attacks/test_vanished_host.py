@@ -16,13 +16,13 @@ import pytest
 
 from sagaworker import Engine, SagaState
 from sagaworker.domain.records import SagaRun
+from sagaworker.episodes import ThreadPlace
+from sagaworker.episodes.heartbeat import Heartbeat
 from sagaworker.errors import Fenced, WaitTimeout
-from sagaworker.heartbeat import Heartbeat
 from sagaworker.ledger.connection import Database
 from sagaworker.ledger.lease import now
 from sagaworker.ledger.migrate import migrate
 from sagaworker.ledger.outage import OUTAGE
-from sagaworker.runner import ThreadPlace
 from sagaworker.settings import Settings
 from tests.holding import claimed, expire
 from tests.house import Host, HousePostgres, host

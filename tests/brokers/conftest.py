@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.stage import Stage
 from tests.brokers.servers import RabbitMQ
+from tests.celery.stage import Stage
 from tests.servers import DatabaseServer
 
 _numbers = itertools.count(1)

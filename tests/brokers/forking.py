@@ -10,7 +10,7 @@ import psutil
 from billiard import get_context
 
 from sagaworker.domain.records import Doorbell
-from sagaworker.doorbell import Doorbells
+from sagaworker.doorbell.publisher import Doorbells
 from sagaworker.settings import Settings
 
 BELL = Doorbell(saga_id="01a00000-0000-7000-8000-000000000000", kind="k")

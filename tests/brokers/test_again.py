@@ -12,7 +12,7 @@ from celery import Celery
 from celery.app.task import Context
 from kombu import Connection, Exchange, Queue
 
-from sagaworker.doorbell import Doorbells
+from sagaworker.doorbell.publisher import Doorbells
 
 REQUEST = Context(
     id="7d3a3e0a-0000-4000-8000-000000000000",

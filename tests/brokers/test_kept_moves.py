@@ -10,7 +10,7 @@ import pytest
 
 from sagaworker.embedded import EmbeddedPostgres
 from sagaworker.ledger.migrate import migrate
-from tests.acceptance.stage import ACTS, Stage
+from tests.celery.stage import ACTS, Stage
 from tests.servers import DatabaseServer
 from tests.waiting import wait_until
 

@@ -15,11 +15,11 @@ from kombu import Connection
 
 from sagaworker.celery import install
 from sagaworker.domain.records import Doorbell
-from sagaworker.doorbell import Doorbells
+from sagaworker.doorbell.publisher import Doorbells
 from sagaworker.settings import Settings
-from tests.acceptance.stage import ACTS, Stage
 from tests.brokers.house import app_of
 from tests.brokers.servers import Certificate, RabbitMQ
+from tests.celery.stage import ACTS, Stage
 from tests.waiting import wait_until
 
 SHOP = "tests.brokers.shop"

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from sagaworker.domain.records import Doorbell
-from sagaworker.doorbell import Doorbells
+from sagaworker.doorbell.publisher import Doorbells
 from sagaworker.settings import Settings
-from tests.acceptance.stage import ACTS
 from tests.brokers.servers import Certificate, RedisServer, Sentinel
 from tests.brokers.test_rabbitmq import UNSWEPT
+from tests.celery.stage import ACTS
 from tests.waiting import wait_until
 
 

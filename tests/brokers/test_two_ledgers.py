@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from tests.acceptance.stage import ACTS
 from tests.brokers.test_rabbitmq import UNSWEPT
+from tests.celery.stage import ACTS
 from tests.waiting import wait_until
 
 

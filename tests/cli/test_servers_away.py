@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 import sagaworker
-from sagaworker.cli.unreachable import Unreachable, check_broker, database_trouble, where
+from sagaworker.console.unreachable import Unreachable, check_broker, database_trouble, where
 from sagaworker.domain.records import SagaRun
 from sagaworker.embedded import EmbeddedPostgres
 from sagaworker.engine import Engine

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from sagaworker.cli import running
+from sagaworker.console import running
 from sagaworker.errors import InvalidInput
 from tests.nonsense import NONSENSE
 from tests.waiting import wait_until

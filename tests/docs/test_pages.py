@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import ast
 import re
-import tomllib
 from dataclasses import fields
 from datetime import timedelta
-from importlib.resources import files
 
 import pytest
 
-from sagaworker import step
+from sagaworker.catalog import step
 from sagaworker.celery import naming
 from sagaworker.domain.state import SagaState
-from sagaworker.domain.status import MOVES
+from sagaworker.ledger.statements import statement_files
 from sagaworker.settings import PREFIX, Settings
-from tests.docs.pages import PAGES, ROOT, blocks, links, rows
+from tests.docs.pages import PAGES, ROOT, links, rows
+from tests.docs.picture import ARCHITECTURE, BLOCK, arrows, drawn, floors
 
 README = ROOT / "README.md"
-ARCHITECTURE = ROOT / "docs" / "architecture.md"
 GUARANTEES = ROOT / "docs" / "guarantees.md"
 OPERATIONS = ROOT / "docs" / "operations.md"
 WRITING_STEPS = ROOT / "docs" / "writing-steps.md"
-SQL = files("sagaworker.ledger").joinpath("sql")
+SQL = {f"{name}.sql" for name in statement_files()}
 TEST = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
-PICTURE = next(block.text for block in blocks(ARCHITECTURE) if block.language == "mermaid")
 
 
 def functions_in(path: str) -> set[str]:
@@ -97,10 +94,10 @@ def test_the_settings_of_a_page_are_those_of_the_code(page):
 
 
 def test_the_members_of_writing_steps_are_those_the_code_reads():
-    source = (ROOT / "sagaworker" / "step.py").read_text("utf-8")
+    source = (ROOT / "sagaworker" / "catalog" / "step.py").read_text("utf-8")
     read = set(re.findall(r'_(?:member|choice)\(owner, path, "(\w+)"', source))
     assert {name.strip("`") for name, *_ in rows(WRITING_STEPS, "member")} == read
-    assert step.__file__ == str(ROOT / "sagaworker" / "step.py")
+    assert step.__file__ == str(ROOT / "sagaworker" / "catalog" / "step.py")
 
 
 def test_what_writing_steps_says_a_step_sees_is_what_a_state_has():
@@ -112,25 +109,21 @@ def test_what_writing_steps_says_a_step_sees_is_what_a_state_has():
 # -- architecture ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_picture_shows_every_move_from_and_to_where_it_goes_and_no_other():
-    drawn: dict[str, set[tuple[str, str]]] = {}
-    for before, moves, after in re.findall(r'^ +(\w+) -->\|"(.+)"\| (\w+)$', PICTURE, re.MULTILINE):
-        for move in moves.split(" · "):
-            drawn.setdefault(move, set()).add((before, after))
-    assert drawn == MOVES
+def test_the_picture_is_the_one_that_the_code_draws():
+    block = BLOCK.search(ARCHITECTURE.read_text("utf-8"))
+    assert block, "no picture in docs/architecture.md"
+    assert block[0] == drawn(), "draw it anew: python -m tests.docs.picture"
 
 
-def test_the_picture_shows_the_floors_of_the_import_contract():
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
-    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
-    said = [{name.removeprefix("sagaworker.") for name in layer.split(" | ")} for layer in layers]
-    drawn = [set(names.split(" · ")) for names in re.findall(r'floor\d+\["(.+?)"\]', PICTURE)]
-    assert drawn == said
+def test_every_import_in_the_picture_goes_downward():
+    floor_of = {room: number for number, floor in enumerate(floors()) for room in floor}
+    assert [(room, other) for room, other in arrows() if floor_of[room] >= floor_of[other]] == []
+    assert len(arrows()) > 15
 
 
 def test_the_table_of_moves_names_every_file_and_no_other():
     named = {name for cell, _ in rows(ARCHITECTURE, "file") for name in re.findall(r"`(\w+)\.sql`", cell)}
-    assert named == {file.name.removesuffix(".sql") for file in SQL.iterdir() if file.name.endswith(".sql")}
+    assert named == {name.removesuffix(".sql") for name in SQL}
 
 
 def test_every_sql_file_and_task_that_a_page_names_exists():
@@ -138,6 +131,6 @@ def test_every_sql_file_and_task_that_a_page_names_exists():
     for page in PAGES:
         text = page.read_text("utf-8")
         for name in re.findall(r"`(\w+\.sql)`", text):
-            assert SQL.joinpath(name).is_file(), f"{name} in {page.name}"
+            assert name in SQL, f"{name} in {page.name}"
         for name in re.findall(r'[`"](sagaworker\.\w+_(?:sagas?|orphans|due|results))[`("]', text):
             assert name in tasks, f"{name} in {page.name}"

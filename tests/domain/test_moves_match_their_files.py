@@ -1,22 +1,20 @@
 """The transition table in domain/status.py and the first lines of the .sql files say the same, both ways."""
 
 import re
-from importlib.resources import files
 
 from sagaworker.domain.status import MOVES, OPERATORS
+from sagaworker.ledger.statements import statement_files
 
-FOLDER = files("sagaworker.ledger").joinpath("sql")
+FILES = statement_files()
 
 
 def declared():
     found = {}
-    for file in FOLDER.iterdir():
-        if not file.name.endswith(".sql"):
-            continue
+    for name, file in FILES.items():
         first = file.read_text().splitlines()[0]
         if match := re.fullmatch(r"-- move: (.+)", first):
             pairs = (pair.split(" -> ") for pair in match[1].split("; "))
-            found[file.name.removesuffix(".sql")] = frozenset((before, after) for before, after in pairs)
+            found[name] = frozenset((before, after) for before, after in pairs)
     return found
 
 
@@ -25,14 +23,13 @@ def test_every_move_has_a_file_that_states_it_and_every_such_file_is_a_move():
 
 
 def test_every_file_says_in_its_first_line_what_it_is():
-    for file in FOLDER.iterdir():
-        if file.name.endswith(".sql"):
-            assert re.match(r"-- (move|read|lock|lease|rings|notes): ", file.read_text()), file.name
+    for name, file in FILES.items():
+        assert re.match(r"-- (move|read|lock|lease|rings|notes): ", file.read_text()), name
 
 
 def test_every_update_of_a_run_by_a_holder_proves_the_fence():
     for name in set(MOVES) - OPERATORS - {"start", "cancel", "wake"}:
-        assert "fence = %(fence)s" in (text := FOLDER.joinpath(f"{name}.sql").read_text()) or name in (
+        assert "fence = %(fence)s" in (text := FILES[name].read_text()) or name in (
             "claim",
             "take_over",
         ), name
@@ -44,13 +41,13 @@ def test_every_update_of_a_run_by_a_holder_proves_the_fence():
 
 def test_every_move_of_an_operator_says_who_and_why_and_leaves_the_fence_alone():
     for name in OPERATORS:
-        text = FOLDER.joinpath(f"{name}.sql").read_text()
+        text = FILES[name].read_text()
         assert "'who', %(who)s::text" in text, name
         assert re.search(r"'reason',\s+%\(reason\)s::text", text), name
         assert not re.search(r"\bfence = ", text), name
 
 
 def test_no_guard_compares_the_journal_number():
-    for file in FOLDER.iterdir():
-        if file.name.endswith(".sql") and file.read_text().startswith("-- move: "):
-            assert not re.search(r"(WHERE|AND)[^,;]*\bseq\s*(=|<|>)", file.read_text()), file.name
+    for name, file in FILES.items():
+        if file.read_text().startswith("-- move: "):
+            assert not re.search(r"(WHERE|AND)[^,;]*\bseq\s*(=|<|>)", file.read_text()), name

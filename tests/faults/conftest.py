@@ -1,3 +1,3 @@
-from tests.acceptance.conftest import stage, stage_settings
+from tests.celery.conftest import stage, stage_settings
 
 __all__ = ["stage", "stage_settings"]

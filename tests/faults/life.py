@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sagaworker.engine import Engine
+from sagaworker.episodes import ChildPlace, holder
 from sagaworker.failpoints import Failpoints, parsed
-from sagaworker.runner import ChildPlace, holder
 from sagaworker.settings import Settings
 from tests.faults import steps
 from tests.faults.cases import STEPS, WORKS, Case

@@ -14,7 +14,7 @@ from operator import itemgetter
 import psutil
 import pytest
 
-from tests.acceptance.stage import ACTS
+from tests.celery.stage import ACTS
 from tests.showing import timeline
 from tests.steps_for_tests import journal
 from tests.waiting import wait_until

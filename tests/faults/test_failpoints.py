@@ -12,7 +12,7 @@ import threading
 import pytest
 
 from sagaworker.failpoints import POINTS
-from tests.acceptance.stage import ACTS, WAITS
+from tests.celery.stage import ACTS, WAITS
 from tests.showing import timeline
 from tests.waiting import PATIENCE, wait_until
 

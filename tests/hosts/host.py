@@ -16,7 +16,7 @@ import psycopg
 
 from sagaworker import Engine
 from sagaworker.settings import Settings
-from tests.acceptance.nodes import ROOT, ProcessContainer
+from tests.celery.nodes import ROOT, ProcessContainer
 from tests.hosts import gates
 from tests.showing import timeline
 from tests.waiting import wait_until

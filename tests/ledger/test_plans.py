@@ -9,7 +9,6 @@ import json
 import re
 import uuid
 from datetime import timedelta
-from importlib.resources import files
 
 import psycopg
 import pytest
@@ -21,8 +20,9 @@ from sagaworker.domain.records import Doorbell
 from sagaworker.domain.status import StepStatus, WaitingFor
 from sagaworker.engine import Engine
 from sagaworker.ledger.connection import execute, sql
-from sagaworker.ledger.defined import DefinitionStore
-from sagaworker.ledger.operating import Order
+from sagaworker.ledger.definitions import DefinitionStore
+from sagaworker.ledger.operators import Order
+from sagaworker.ledger.statements import statement_files
 from sagaworker.settings import Settings
 from tests.holding import TIMEOUT, advance, claimed, expire
 from tests.ledger.varied import KINDS, SCOPE, Sagas
@@ -30,8 +30,7 @@ from tests.ledger.varied import KINDS, SCOPE, Sagas
 FINISHED = 100_000
 MOST = 100  # rows that a statement may look at, however many sagas are finished or active
 TABLES = {"saga_runs", "saga_step_results", "saga_events", "saga_episodes"}
-STATEMENTS = sorted(file.name.removesuffix(".sql") for file in files("sagaworker.ledger").joinpath("sql").iterdir())
-STATEMENTS.remove("audit")
+STATEMENTS = sorted(statement_files())
 ERROR = {"kind": "X", "message": "x"}
 
 FILL = (

@@ -17,8 +17,8 @@ from psycopg import sql
 
 from sagaworker import Engine, RetryPolicy, SagaState
 from sagaworker.cli import app
+from sagaworker.episodes.heartbeat import Heartbeat
 from sagaworker.errors import InvalidSetting
-from sagaworker.heartbeat import Heartbeat
 from sagaworker.ledger.lease import now
 from sagaworker.ledger.migrate import migrate
 from sagaworker.settings import Settings

@@ -18,7 +18,7 @@ from psycopg.rows import tuple_row
 
 from sagaworker import Engine
 from sagaworker.cli.here import check_port
-from sagaworker.cli.unreachable import where
+from sagaworker.console.unreachable import where
 from sagaworker.errors import InvalidSetting
 from sagaworker.ledger import connection as ledger_connection
 from sagaworker.ledger.connection import Database, SessionRefused, parameters_of

@@ -19,7 +19,7 @@ import pytest
 from psycopg import sql
 
 from sagaworker import Engine, SagaState
-from sagaworker.cli.unreachable import where
+from sagaworker.console.unreachable import where
 from sagaworker.ledger.migrate import migrate
 from sagaworker.ledger.outage import OUTAGE
 from sagaworker.settings import Settings

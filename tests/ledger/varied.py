@@ -14,11 +14,11 @@ from sagaworker.domain.recovery import Scope
 from sagaworker.domain.status import ErrorClass, RunStatus, StepStatus, WaitingFor
 from sagaworker.domain.values import canonical_hash
 from sagaworker.domain.walk import Fail, RecordUndo, Retry
+from sagaworker.ledger.claim import Following, Hold, Periods
 from sagaworker.ledger.connection import Database
-from sagaworker.ledger.hold import Following, Hold, Periods
 from sagaworker.ledger.line import Line
 from sagaworker.ledger.moves import Claimer, Ledger, NewRun
-from sagaworker.ledger.sweeping import Sweeping
+from sagaworker.ledger.recovery import Sweeping
 
 # Longer than any test: what is held stays held, and what waits stays waiting.
 HOUR = timedelta(hours=1)

@@ -81,14 +81,14 @@ def _differs(_context, _inspected, _declared, inspected_type, declared_type):
 
 def test_failures_on_record_are_counted_when_their_column_comes(empty_database_url):
     migrate(empty_database_url)
-    settings = Settings.from_env({}, database_url=empty_database_url, step_packages=("tests.runner",))
+    settings = Settings.from_env({}, database_url=empty_database_url, step_packages=("tests.episodes",))
     with Engine(settings) as engine:
         waits, reopened, done = (
-            engine.start("t", [f"tests.runner.steps:{name}"], recovery_policy="fail")
+            engine.start("t", [f"tests.episodes.steps:{name}"], recovery_policy="fail")
             for name in ("RetriesLater", "RetriesLater", "RaisesThenWorks")
         )
         assert [engine.run(run.id).waiting_for for run in (waits, reopened, done)] == ["retry", "retry", None]
-        lost = engine.start("t", ["tests.runner.steps:TransactsInTwoTries"])
+        lost = engine.start("t", ["tests.episodes.steps:TransactsInTwoTries"])
         hold = claimed(engine, lost.id)
         retry = Retry(delay=0, error={}, doubted=False, counts=False)
         hold.retry(retry, park=False, undo_timeout=timedelta(seconds=5))

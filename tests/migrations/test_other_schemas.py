@@ -51,7 +51,7 @@ def do(url, *statements):
 
 
 def settings(url, **others):
-    return Settings.from_env({}, database_url=url, step_packages=("tests.runner",), **others)
+    return Settings.from_env({}, database_url=url, step_packages=("tests.episodes",), **others)
 
 
 def tables(url, schema):
@@ -107,7 +107,7 @@ def test_an_applications_history_is_neither_read_nor_written(empty_database_url,
     )
     assert migrate(empty_database_url) == head()
     with Engine(settings(empty_database_url)) as engine:
-        run = engine.start("plain", ["tests.runner.steps:Works"])
+        run = engine.start("plain", ["tests.episodes.steps:Works"])
         engine.run(run.id)
         assert engine.get(run.id).status == "completed"
         assert engine.audit() == []
@@ -144,8 +144,8 @@ def test_a_schema_of_its_own_holds_all_and_nobodys_search_path_decides(empty_dat
         engine.check_schema()
         with psycopg.connect(url) as connection:
             connection.execute("SET search_path = elsewhere")
-            run = engine.start("plain", ["tests.runner.steps:Works"], key="one", connection=connection)
-            again = engine.start("plain", ["tests.runner.steps:Works"], key="one", connection=connection)
+            run = engine.start("plain", ["tests.episodes.steps:Works"], key="one", connection=connection)
+            again = engine.start("plain", ["tests.episodes.steps:Works"], key="one", connection=connection)
         assert again.id == run.id
         engine.run(run.id)
         assert engine.timeline(run.id).run.status == "completed"

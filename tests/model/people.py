@@ -1,4 +1,4 @@
-"""What operators may do in a state of the model, as `sagaworker/operators.py` chooses the moves of `ledger/sql/`.
+"""What operators may do in a state of the model, as `sagaworker/engine/operators.py` chooses the moves of `ledger/sql/`.
 
 They tell the truth: a step that happened has its effect, one that did not has none. When it comes to nothing else, a
 person releases, skips or answers, so these are free; holds and retries are as many as the configuration says.

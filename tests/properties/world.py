@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from sagaworker import StepFailed
 from sagaworker.engine import Engine
-from sagaworker.runner.place import Ended
+from sagaworker.episodes.place import Ended
 
 PATIENCE = 60.0  # seconds for one move of a worker: the stuck bound
 

@@ -11,8 +11,8 @@ from sagaworker import Fenced
 from sagaworker.domain import walk
 from sagaworker.domain.status import ErrorClass, RunStatus, StepStatus, WaitingFor
 from sagaworker.engine import Engine
-from sagaworker.heartbeat import Heartbeat
-from sagaworker.runner import ThreadPlace
+from sagaworker.episodes import ThreadPlace
+from sagaworker.episodes.heartbeat import Heartbeat
 from tests.holding import TIMEOUT, advance, claimed, expire
 from tests.showing import timeline
 from tests.waiting import PATIENCE, wait_until
@@ -67,7 +67,7 @@ def test_of_sixteen_claimers_one_wins(pair):
 def test_a_claim_that_is_answered_after_its_lease_begins_nothing_and_lets_go_at_once(pair, settings):
     lease = 0.5
     with Engine(settings.replace(lease=lease)) as late, psycopg.connect(settings.database_url) as stranger:
-        run = late.start("t", ["tests.runner.steps:Works"])
+        run = late.start("t", ["tests.episodes.steps:Works"])
         stranger.execute("SELECT FROM saga_runs WHERE id = %s FOR UPDATE", (run.id,))
         ends = []
         walker = threading.Thread(

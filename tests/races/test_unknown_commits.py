@@ -5,14 +5,14 @@ import itertools
 import pytest
 
 from sagaworker.engine import Engine
-from sagaworker.runner import HostPlace
+from sagaworker.episodes import HostPlace
 from sagaworker.settings import Settings
+from tests.episodes import steps
 from tests.holding import claimed
 from tests.relay import Relay
-from tests.runner import steps
 from tests.showing import timeline
 
-S = "tests.runner.steps:"
+S = "tests.episodes.steps:"
 
 # A list of steps and what must be on record and in the effects whatever is lost on the way.
 WALKS = {
@@ -43,7 +43,7 @@ def relay(database_url):
 
 @pytest.fixture
 def engine(relay):
-    settings = Settings.from_env({}, database_url=relay.url, step_packages=("steps", "tests.runner"))
+    settings = Settings.from_env({}, database_url=relay.url, step_packages=("steps", "tests.episodes"))
     with Engine(settings) as engine:
         yield engine
 

@@ -16,7 +16,7 @@ def engine(database_url, rung):
     settings = Settings.from_env(
         {},
         database_url=database_url,
-        step_packages=("steps", "tests.runner"),
+        step_packages=("steps", "tests.episodes"),
         lease=30.0,
         sweep_interval=60.0,  # so long that no bell becomes due anew while a test runs
         step_grace=0.5,

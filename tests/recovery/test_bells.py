@@ -4,13 +4,13 @@ import pytest
 from psycopg.rows import dict_row
 
 from sagaworker.engine import Engine
-from sagaworker.ledger.hold import Hold
-from sagaworker.runner import ThreadPlace
-from sagaworker.runner.place import HostPlace
+from sagaworker.episodes import ThreadPlace
+from sagaworker.episodes.place import HostPlace
+from sagaworker.ledger.claim import Hold
+from tests.episodes import steps
 from tests.holding import advance, claimed, expire
-from tests.runner import steps
 
-S = "tests.runner.steps:"
+S = "tests.episodes.steps:"
 WHY = {"reason": "asked the bank", "who": "ann"}
 
 

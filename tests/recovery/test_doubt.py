@@ -7,13 +7,13 @@ import pytest
 from sagaworker import InvalidInput, Probed, UnknownStep
 from sagaworker.domain.status import RunStatus, StepStatus
 from sagaworker.engine import Engine
-from sagaworker.runner import ThreadPlace
+from sagaworker.episodes import ThreadPlace
+from tests.episodes import steps
 from tests.holding import advance, claimed, end_quarantine, expire
-from tests.runner import steps
 from tests.showing import timeline
 from tests.waiting import wait_until
 
-S = "tests.runner.steps:"
+S = "tests.episodes.steps:"
 
 
 @pytest.fixture(autouse=True)

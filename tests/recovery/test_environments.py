@@ -10,13 +10,13 @@ from sagaworker.settings import Settings
 from tests.holding import claimed, expire
 
 ENVS = (None, "staging", "production")
-STEPS = ["tests.runner.steps:Works"]
+STEPS = ["tests.episodes.steps:Works"]
 
 
 @pytest.fixture
 def engines(database_url):
     found = [
-        Engine(Settings.from_env({}, database_url=database_url, step_packages=("tests.runner",), source_env=env))
+        Engine(Settings.from_env({}, database_url=database_url, step_packages=("tests.episodes",), source_env=env))
         for env in ENVS
     ]
     yield found

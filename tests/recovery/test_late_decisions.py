@@ -7,14 +7,14 @@ import pytest
 from sagaworker import MoveRefused
 from sagaworker.domain.state import Probed
 from sagaworker.domain.status import RunStatus
+from sagaworker.episodes import ChildPlace, HostPlace
 from sagaworker.ledger.line import Line
-from sagaworker.runner import ChildPlace, HostPlace
+from tests.episodes import steps
 from tests.holding import claimed
 from tests.recovery.abandoned import another, execute
-from tests.runner import steps
 from tests.showing import timeline
 
-S = "tests.runner.steps:"
+S = "tests.episodes.steps:"
 WHY = {"reason": "asked the bank", "who": "ann"}
 
 

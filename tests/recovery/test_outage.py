@@ -129,7 +129,7 @@ def test_a_sweeper_that_could_not_reach_the_database_holds_back_for_as_long_and_
 
 def pass_in(monkeypatch, seconds):
     """As if so many seconds had passed since the test began, for what this process itself saw of the database."""
-    monkeypatch.setattr("sagaworker.reach.now", lambda: lease.now() + seconds)
+    monkeypatch.setattr("sagaworker.recovery.reach.now", lambda: lease.now() + seconds)
 
 
 def rewound(engine, seconds):

@@ -89,9 +89,9 @@ def test_a_note_is_made_once_for_each_fence_and_never_with_a_stale_one(engine):
 
 
 def test_a_due_row_that_makes_the_wake_fail_does_not_keep_the_others_asleep(engine, rung):
-    from tests.runner import steps  # noqa: F401 - the step's module
+    from tests.episodes import steps  # noqa: F401 - the step's module
 
-    runs = [engine.start("t", ["tests.runner.steps:RetriesLater"]) for _ in range(9)]
+    runs = [engine.start("t", ["tests.episodes.steps:RetriesLater"]) for _ in range(9)]
     for run in runs:
         engine.run(run.id)
     poison = runs[3]
@@ -118,13 +118,13 @@ def test_many_poisoned_runs_do_not_fill_the_sweep(engine):
     execute(engine, "UPDATE saga_runs SET recoveries = 2147483647")
     execute(engine, "UPDATE saga_episodes SET lease_until = '-infinity'")
     sound = orphan(engine)
-    from sagaworker import recovery
+    from sagaworker.recovery import sweep
 
-    batch, recovery.BATCH = recovery.BATCH, 2
+    batch, sweep.BATCH = sweep.BATCH, 2
     try:
         result = engine.sweep()
     finally:
-        recovery.BATCH = batch
+        sweep.BATCH = batch
     assert (result.restarted, result.skipped) == (1, 3)
     assert engine.run(sound.id).status is RunStatus.COMPLETED
     assert poisoned

@@ -7,13 +7,13 @@ import pytest
 
 from sagaworker import Engine
 from sagaworker.domain.status import RunStatus
-from sagaworker.recovery import BATCH, RINGS, ROUNDS
+from sagaworker.recovery.sweep import BATCH, RINGS, ROUNDS
 from tests.holding import claimed
 from tests.recovery.abandoned import abandon, another, execute, orphan
 
 
 def test_recover_loads_definitions_takes_over_and_rings(engine, rung):
-    with another(engine, rung, step_packages=("steps", "tests.recovery.declared")) as worker:
+    with another(engine, rung, step_packages=("steps", "tests.catalog.declared")) as worker:
         run, due = orphan(engine), engine.start("t", ["steps.echo"])
         execute(engine, "UPDATE saga_runs SET wake_at = now() WHERE id = %s", due.id)
         rung.clear()
@@ -117,7 +117,7 @@ def test_of_all_children_that_notice_a_dead_beat_one_sweeps(engine):
 
 @pytest.mark.parametrize("recoveries", [0, 2])
 def test_a_step_that_kills_its_worker_every_time_is_undone_above_the_ceiling(engine, recoveries):
-    run = engine.start("t", ["tests.runner.steps:Works"], max_recoveries=recoveries)
+    run = engine.start("t", ["tests.episodes.steps:Works"], max_recoveries=recoveries)
     for count in range(recoveries + 1):
         hold = claimed(engine, run.id)
         assert hold.position.row.recoveries == count
@@ -131,9 +131,9 @@ def test_a_step_that_kills_its_worker_every_time_is_undone_above_the_ceiling(eng
 
 
 def test_one_sweep_after_a_mass_death_is_bounded_and_so_are_its_doorbells(engine, rung, monkeypatch):
-    monkeypatch.setattr("sagaworker.recovery.BATCH", 4)
-    monkeypatch.setattr("sagaworker.recovery.ROUNDS", 3)
-    monkeypatch.setattr("sagaworker.recovery.RINGS", 10)
+    monkeypatch.setattr("sagaworker.recovery.sweep.BATCH", 4)
+    monkeypatch.setattr("sagaworker.recovery.sweep.ROUNDS", 3)
+    monkeypatch.setattr("sagaworker.recovery.sweep.RINGS", 10)
     assert (BATCH * ROUNDS, RINGS) == (2000, 1000)
     for run in engine.start_many([{"kind": "t", "steps": ["steps.echo"]} for _ in range(30)]):
         claimed(engine, run.id).close()

@@ -4,12 +4,12 @@ import pytest
 
 from sagaworker.domain.status import RunStatus
 from sagaworker.domain.walk import Retry
+from tests.episodes import steps
 from tests.holding import TIMEOUT, claimed
 from tests.recovery.test_doubt import row
-from tests.runner import steps
 from tests.showing import timeline
 
-S = "tests.runner.steps:"
+S = "tests.episodes.steps:"
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,1 @@
+"""What the code declares: steps, the modules they come from, and definitions."""

@@ -1,0 +1,259 @@
+"""What operators do: hold, release, retry, skip, resolve. Each move is journaled with who and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from sagaworker.catalog.registry import Registry
+from sagaworker.domain.explain import Explanation, explain, is_passed_over, undo_list
+from sagaworker.domain.records import SagaRun, StepResult, Timeline
+from sagaworker.domain.status import RunStatus, StepStatus, WaitingFor
+from sagaworker.domain.steplist import StepEntry, thawed
+from sagaworker.domain.values import Json
+from sagaworker.domain.walk import InDoubt
+from sagaworker.errors import InvalidInput, MoveRefused, UnknownStep
+from sagaworker.ledger.operators import Operating, Order
+from sagaworker.settings import Settings
+from sagaworker.starts.requests import checked_id, checked_note, checked_words
+
+_RETRIED = "be failed, wait for an operator, or be one that no worker could run,"
+
+
+class _Surroundings(Protocol):
+    """What the engine gives these moves."""
+
+    settings: Settings
+    registry: Registry
+    operating: Operating
+
+    def ring(self, saga_id: str) -> None: ...
+
+    def id_of(self, name: str, *, to_move: bool = False) -> str: ...
+
+    def get(self, saga_id: str) -> SagaRun: ...
+
+    def timeline(self, saga_id: str) -> Timeline: ...
+
+
+class OperatorMoves:
+    """The engine's part for operators. Every move is atomic, lands once, and leaves one journal row with who and why.
+
+    All of them take `reason` (why), `who` (the person who decides) and `seq`, the number of the journal row at which
+    the caller looked: where the saga has moved on since, the move is refused. With `request`, an id of the caller's own, the
+    same request again does nothing.
+
+    Raises:
+        MoveRefused: the saga is not in a place for this move. Nothing changed.
+        StaleView: it has moved since `seq`. Nothing changed.
+        SagaNotFound: there is no such run.
+    """
+
+    def hold(
+        self: _Surroundings, saga_id: str, *, reason: str, who: str, seq: int | None = None, request: str | None = None
+    ) -> SagaRun:
+        """Let nothing new begin, until released. The step or undo that runs now ends first."""
+        saga_id = self.id_of(saga_id, to_move=True)
+        order = _order(saga_id, reason, who, seq, request)
+        if self.operating.has_landed(order):
+            return _done_before(self, saga_id)
+        if self.operating.hold(order) is None:
+            _refuse(self, saga_id, "hold", "be active and wait for no person")
+        return self.get(saga_id)
+
+    def release(
+        self: _Surroundings, saga_id: str, *, reason: str, who: str, seq: int | None = None, request: str | None = None
+    ) -> SagaRun:
+        """End a hold. A cancel that was accepted meanwhile acts now; where an undo halted, an operator is waited for."""
+        saga_id = self.id_of(saga_id, to_move=True)
+        order = _order(saga_id, reason, who, seq, request)
+        if self.operating.has_landed(order):
+            return _done_before(self, saga_id)
+        if self.operating.release(order) is None:
+            _refuse(self, saga_id, "release", "be on hold")
+        run = self.get(saga_id)
+        if run.waiting_for is None:
+            self.ring(saga_id)
+        return run
+
+    def retry(
+        self: _Surroundings,
+        saga_id: str,
+        *,
+        reason: str,
+        who: str,
+        seq: int | None = None,
+        undo: bool = False,
+        request: str | None = None,
+    ) -> SagaRun:
+        """Try again what a saga stopped at: a failed undo, a step in doubt, or the step at which it was given up.
+
+        A failed undo has all its tries again; in a failed saga every failed undo has, the highest first. A step in
+        doubt is begun again under the same idempotency key, and stays in doubt; one that declares a probe is asked
+        again instead. A saga that ended `failed` as an orphan goes on from its step, which has all its tries
+        again, or is undone with `undo`; where nothing is to be undone it is `rolled_back` at once. A saga that no
+        worker could run, for the lack of a step's module, is rung, and rung again as often as one that was just started.
+        """
+        saga_id = self.id_of(saga_id, to_move=True)
+        order = _order(saga_id, reason, who, seq, request)
+        if self.operating.has_landed(order):
+            return _done_before(self, saga_id)
+        timeline = self.timeline(saga_id)
+        run, idx = timeline.run, timeline.run.current_step_idx
+        if is_passed_over(timeline) and not undo:
+            if self.operating.retry_passed_over(order) is None:
+                _refuse(self, saga_id, "retry", _RETRIED)
+            self.ring(saga_id)
+            return self.get(saga_id)
+        # Its step need not be here for an undo; and what a doubted step declares must not be guessed.
+        is_undo = undo or run.status is RunStatus.COMPENSATING or _has_failed_undo(timeline)
+        begin_again = is_undo or _begins_again(self, run)
+        if run.status is RunStatus.FAILED:
+            status = self.operating.reopen(order, idx=idx, undo=undo, begin_again=begin_again)
+        elif undo:
+            raise MoveRefused(saga_id, "retry with undo", "be failed", _found(run))
+        elif run.status is RunStatus.COMPENSATING:
+            status = self.operating.retry_undo(order)
+        else:
+            status = self.operating.retry_step(order, idx=idx, begin_again=begin_again)
+        if status is None:
+            _refuse(self, saga_id, "retry", _RETRIED)
+        self.ring(saga_id)
+        return self.get(saga_id)
+
+    def skip(
+        self: _Surroundings, saga_id: str, *, reason: str, who: str, seq: int | None = None, request: str | None = None
+    ) -> SagaRun:
+        """Leave one row as it is: the undo at which the saga halted, or the step in doubt. What came before is undone."""
+        saga_id = self.id_of(saga_id, to_move=True)
+        order = _order(saga_id, reason, who, seq, request)
+        if self.operating.has_landed(order):
+            return _done_before(self, saga_id)
+        status = self.operating.skip_undo(order) or self.operating.skip_step(order)
+        if status is None:
+            _refuse(self, saga_id, "skip", "wait for an operator")
+        self.ring(saga_id)
+        return self.get(saga_id)
+
+    def resolve(
+        self: _Surroundings,
+        saga_id: str,
+        *,
+        happened: bool,
+        reason: str,
+        who: str,
+        outputs: Mapping[str, Any] | None = None,
+        seq: int | None = None,
+        request: str | None = None,
+    ) -> SagaRun:
+        """Say what became of the step in doubt: it `happened`, with these outputs ({} for none), or it did not.
+
+        If it happened it is completed and the saga goes on after it; if not, its doubt is over and it is begun again.
+        Where a cancel was accepted meanwhile the saga is undone instead, this step only if it happened. That it did not
+        happen is refused until a late effect of the attempt can no longer come (see quarantine).
+
+        Raises:
+            InvalidInput: it happened and `outputs` is None, or it did not and has some. Nothing changed.
+        """
+        saga_id = self.id_of(saga_id, to_move=True)
+        order = _order(saga_id, reason, who, seq, request)
+        if self.operating.has_landed(order):
+            return _done_before(self, saga_id)
+        if happened and outputs is None:
+            raise InvalidInput(
+                "outputs must be given for a step that happened, {} where it put out nothing, got None",
+                "at a terminal: --output NAME=VALUE, --output-json JSON or --no-output",
+            )
+        run = self.get(saga_id)
+        if not happened:
+            if outputs:
+                raise InvalidInput("outputs must be given only for a step that happened, got some for one that did not")
+            status = self.operating.resolve_absent(order)
+        else:
+            output = _checked_outputs(self.settings, run, outputs)
+            status = self.operating.resolve_happened(
+                order, idx=run.current_step_idx, output=output, next_name=_next_name(self.registry, run)
+            )
+        if status is None:
+            rule = "wait for an operator because of a step in doubt"
+            _refuse(self, saga_id, "resolve", rule if happened else f"{rule} whose quarantine is over")
+        self.ring(saga_id)
+        return self.get(saga_id)
+
+    def explain(self: _Surroundings, saga_id: str) -> Explanation:
+        """Say in plain words why a saga is where it is, what comes next, and what a person must do."""
+        return explain(self.timeline(saga_id), self.operating.now())
+
+    def undo_list(self: _Surroundings, saga_id: str) -> list[StepResult]:
+        """The rows that a cancel now would undo, in that order; of an undoing saga, those that are still to be undone."""
+        return undo_list(self.timeline(saga_id))
+
+
+def _done_before(engine: _Surroundings, saga_id: str) -> SagaRun:
+    """The saga of a request that is on record; rung again, since whoever made it then may not have come to that."""
+    run = engine.get(saga_id)
+    if run.waiting_for is None:
+        engine.ring(saga_id)
+    return run
+
+
+def _order(saga_id: str, reason: str, who: str, seq: int | None, request: str | None) -> Order:
+    if request is not None:
+        checked_words(request, "request")
+    for name, text in (("reason", reason), ("who", who)):
+        checked_words(text, name)
+        if not text.strip():
+            raise InvalidInput(f"{name} must be given, got nothing", "it is kept in the journal for whoever looks next")
+    if seq is not None and (isinstance(seq, bool) or not isinstance(seq, int)):
+        raise InvalidInput(f"seq must be the number of a journal row, got {seq!r}")
+    return Order(saga_id=checked_id(saga_id), who=who, reason=reason, seq=seq, request=request)
+
+
+def _found(run: SagaRun) -> str:
+    return f"{run.status}" + (f" waiting for {run.waiting_for}" if run.waiting_for else "")
+
+
+def _refuse(engine: _Surroundings, saga_id: str, move: str, rule: str) -> None:
+    timeline = engine.timeline(saga_id)
+    run = timeline.run
+    row = next((one for one in timeline.steps if one.step_idx == run.current_step_idx), None)
+    found = _found(run)
+    if run.waiting_for is WaitingFor.OPERATOR and row is not None and row.quarantine_until is not None:
+        found += f", quarantine until {row.quarantine_until:%Y-%m-%d %H:%M:%S %Z}"
+    raise MoveRefused(saga_id, move, rule, found)
+
+
+def _has_failed_undo(timeline: Timeline) -> bool:
+    return any(row.status is StepStatus.COMPENSATION_FAILED for row in timeline.steps)
+
+
+def _begins_again(engine: _Surroundings, run: SagaRun) -> bool:
+    """Whether the step at the cursor is simply begun again: not where it declares a probe, which is asked instead."""
+    step = engine.registry.step(thawed(run.step_modules)[run.current_step_idx].step)
+    return step.policy.in_doubt is not InDoubt.PROBE
+
+
+def _checked_outputs(settings: Settings, run: SagaRun, outputs: Mapping[str, Any] | None) -> dict[str, Json]:
+    output = checked_note(dict(outputs or {}), "outputs", settings.max_output_bytes)
+    whole = len(json.dumps({**run.context, **output}))
+    if whole > settings.max_context_bytes:
+        raise InvalidInput(
+            f"context of saga {run.id} must be at most {settings.max_context_bytes} bytes of JSON, got {whole} with these outputs"
+        )
+    return output
+
+
+def _next_name(registry: Registry, run: SagaRun) -> str | None:
+    entries = thawed(run.step_modules)
+    if run.current_step_idx + 1 >= len(entries):
+        return None
+    return _name(registry, entries[run.current_step_idx + 1])
+
+
+def _name(registry: Registry, entry: StepEntry) -> str:
+    """The step's own name; where its module is not here, the last word, which is what it is without a NAME."""
+    try:
+        return registry.step(entry.step).name
+    except UnknownStep:
+        return entry.short_name

@@ -1,0 +1,135 @@
+"""What keeps sagas going: sweeps, doorbells rung again, and what a worker does when it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Literal, Protocol
+
+from sagaworker.catalog.definitions import Definitions, LoadedDefinitions
+from sagaworker.domain.definition import Definition
+from sagaworker.domain.records import SagaRun, SweepResult
+from sagaworker.domain.recovery import RecoverResult, Scope
+from sagaworker.errors import InvalidInput
+from sagaworker.ledger.reads import Reads
+from sagaworker.recovery.policies import ResolvePolicy
+from sagaworker.recovery.sweep import Recovery
+from sagaworker.settings import Settings
+from sagaworker.starts.requests import LONGEST
+
+FROM_SETTINGS: str = "\0"  # an argument that was not given; no stack or environment has this name
+
+
+class _Surroundings(Protocol):
+    """What the engine gives these moves."""
+
+    settings: Settings
+    reads: Reads
+    definitions: Definitions
+    recovery: Recovery
+
+    def id_of(self, name: str, *, to_move: bool = False) -> str: ...
+
+    def get(self, saga_id: str) -> SagaRun: ...
+
+
+class RecoveryMoves:
+    """The engine's part for beats, workers and witnesses. Any number of processes may call these at once."""
+
+    def load_definitions(self: _Surroundings) -> LoadedDefinitions:
+        """Import the modules of the allowed step packages, register the definitions they declare, and store them."""
+        return self.definitions.load()
+
+    def sweep(
+        self: _Surroundings,
+        *,
+        stale_after: timedelta | float = 0.0,
+        resolve_policy: ResolvePolicy | None = None,
+        source_stack: str | None = FROM_SETTINGS,
+        source_env: str | None = FROM_SETTINGS,
+        actor_registry: Iterable[Definition] = (),
+    ) -> SweepResult:
+        """Take over orphans and ring what is due, of one stack and environment; counts of what was done.
+
+        The policy of an orphan: what `resolve_policy(run)` answers, else that of its definition (those of
+        `actor_registry` win over the loaded ones, and these over the database's), else the run's own, else `fail`.
+        `source_stack` takes its own runs and those without one, None takes all; `source_env` takes exactly its own,
+        None those without one. Both default to the settings. `stale_after`: leave alone what is younger than that.
+
+        Raises:
+            InvalidInput: `stale_after` is negative or no duration; nothing was swept.
+        """
+        return self.recovery.sweep(
+            _scope(self.settings, source_stack, source_env),
+            stale_after=_duration(stale_after),
+            resolve_policy=resolve_policy,
+            actor_registry=actor_registry,
+        )
+
+    def sweep_tick(self: _Surroundings) -> SweepResult:
+        """The beat's sweep, in the scope of the settings: of any number of beats, one sweeps in a tick."""
+        return self.recovery.tick(_scope(self.settings))
+
+    def sweep_if_overdue(self: _Surroundings) -> SweepResult | None:
+        """Sweep if no sweep of this scope began for three ticks; None if one did."""
+        return self.recovery.sweep_if_overdue(_scope(self.settings))
+
+    def ring_due(self: _Surroundings) -> int:
+        """Wake what is due and ring what waits for a lost doorbell, in the scope of the settings; how many."""
+        return self.recovery.ring_due(_scope(self.settings))
+
+    def recover(self: _Surroundings) -> RecoverResult:
+        """What a worker does once when it starts: load definitions, check statuses against the journal, sweep, ring.
+
+        Each part is by itself: what fails in one is logged and told of in `problems`, and the next one is done.
+        """
+        return self.recovery.recover(_scope(self.settings))
+
+    def list_stale_running(
+        self: _Surroundings,
+        *,
+        stale_after: timedelta | float = 0.0,
+        source_stack: str | None = FROM_SETTINGS,
+        source_env: str | None = FROM_SETTINGS,
+        limit: int = 100,
+    ) -> list[SagaRun]:
+        """Runs that a sweep with these arguments would take over or ring, without their contexts. Changes nothing."""
+        scope = _scope(self.settings, source_stack, source_env)
+        ids = self.recovery.stale(scope, stale_after=_duration(stale_after), limit=limit)
+        found = self.reads.runs_by_id(ids)
+        return [found[saga_id] for saga_id in ids if saga_id in found]
+
+    def claim_for_recovery(self: _Surroundings, saga_id: str) -> Literal["ok", "already_claimed"]:
+        """Claim one abandoned saga and ring it: of any number of callers one gets "ok".
+
+        "already_claimed": somebody was first, its worker lives, it waits for something, or it is over.
+        """
+        return self.recovery.claim(self.get(self.id_of(saga_id, to_move=True)))
+
+    def take_over_dead(self: _Surroundings, owner: str, *, has_spawned: bool = False) -> int:
+        """For the local witness: take over what a dead process of this machine held; how many.
+
+        `has_spawned`: it had started processes of its own, which may live on; the step is then quarantined as if nobody
+        had seen the death.
+        """
+        return self.recovery.take_over_dead(owner, has_spawned=has_spawned)
+
+
+def _scope(
+    settings: Settings, source_stack: str | None = FROM_SETTINGS, source_env: str | None = FROM_SETTINGS
+) -> Scope:
+    return Scope(
+        source_stack=settings.source_stack if source_stack is FROM_SETTINGS else source_stack,
+        source_env=settings.source_env if source_env is FROM_SETTINGS else source_env,
+    )
+
+
+def _duration(value: object) -> timedelta:
+    """Less than none would look into the future, where the leases of living workers have run out."""
+    try:
+        duration = value if isinstance(value, timedelta) else timedelta(seconds=float(value))  # type: ignore[arg-type] # what float refuses is caught
+    except (TypeError, ValueError, OverflowError):
+        duration = None
+    if duration is None or not timedelta(0) <= duration <= LONGEST:
+        raise InvalidInput(f"stale_after must be a timedelta or seconds, from 0 to 100 years, got {ascii(value)[:80]}")
+    return duration

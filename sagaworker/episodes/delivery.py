@@ -1,0 +1,137 @@
+"""One delivery of a doorbell: read the saga, claim it where it may be claimed, and have it walked."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from sagaworker.catalog.registry import Registry
+from sagaworker.domain.explain import IMPORTS
+from sagaworker.domain.records import Doorbell
+from sagaworker.episodes.episode import Episode, EpisodeEnd
+from sagaworker.episodes.heartbeat import Heartbeat
+from sagaworker.episodes.holder import Holder, Observer, arm
+from sagaworker.episodes.place import Place
+from sagaworker.episodes.plan import Plan, Unrunnable, planned
+from sagaworker.errors import SagaNotFound
+from sagaworker.failpoints import Failpoints
+from sagaworker.ledger.line import Line
+from sagaworker.ledger.moves import Claimer, Ledger, Loaded
+from sagaworker.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Runner:
+    """Walks sagas in this process, any number at a time in different threads, one saga at most once at a time."""
+
+    def __init__(
+        self, ledger: Ledger, registry: Registry, heartbeat: Heartbeat, settings: Settings, failpoints: Failpoints
+    ) -> None:
+        self._ledger = ledger
+        self._registry = registry
+        self._heartbeat = heartbeat
+        self._settings = settings
+        self._failpoints = failpoints
+        self._here: set[str] = set()
+        self._lock = threading.Lock()
+
+    def run_episode(self, saga_id: str, claimer: Claimer, place: Place, observer: Observer) -> EpisodeEnd:
+        """Claim and walk one saga until it ends, waits, or should stop. At most one episode; never raises for a step.
+
+        Raises:
+            SagaNotFound: there is no such run.
+        """
+        with self._walking_once(saga_id) as is_first, Line(self._ledger.database) as line:
+            loaded = self._ledger.load(saga_id, line)
+            if loaded is None:
+                raise SagaNotFound(saga_id)
+            run = loaded.run
+            if not is_first or not loaded.is_claimable:
+                return EpisodeEnd(saga_id=saga_id, status=run.status, outcome="busy")
+            if observer.should_stop():
+                bell = replace(Doorbell.of(run), goes_first=True)
+                return EpisodeEnd(saga_id=saga_id, status=run.status, outcome="stopping", doorbell=bell)
+            try:
+                plan = planned(run, self._registry, lambda steps: self._importing(loaded, steps, place))
+            except Unrunnable as exc:
+                log.error("saga %s waits: %s", saga_id, exc.reason)  # noqa: TRY400 - the sentence says it all
+                if not exc.is_noted:
+                    self._ledger.pass_over(saga_id, run.fence, exc.reason, step=exc.step)
+                return EpisodeEnd(saga_id=saga_id, status=run.status, outcome="unrunnable", reason=exc.reason)
+            with place.entered():
+                try:
+                    return self._walked(plan, claimer, line, place, observer)
+                finally:
+                    place.disarm()
+
+    @contextmanager
+    def _importing(self, loaded: Loaded, steps: Sequence[str], place: Place) -> Iterator[None]:
+        """Around the import of steps: what they do there may end this process, or never end.
+
+        A saga that was rung in vain may have lost its worker to that. Then its import is put on record first, and
+        after some of them no more processes are spent on it.
+
+        Raises:
+            Unrunnable: too many imports in a row did not come back.
+        """
+        run = loaded.run
+        if loaded.rings:
+            tries = self._ledger.importing(run.id, run.fence, steps[0])
+            if tries > IMPORTS:
+                named = ", ".join(steps)
+                raise Unrunnable(
+                    f"steps {named} must be importable, got {IMPORTS} imports in a row that did not come back; they are"
+                    " not imported again until somebody retries the saga",
+                    steps[0],
+                    is_noted=True,
+                )
+        place.arm(self._registry.import_bound * len(steps) + self._settings.step_grace.total_seconds(), slack=0)
+        try:
+            yield
+        finally:
+            place.disarm()
+
+    def _walked(self, plan: Plan, claimer: Claimer, line: Line, place: Place, observer: Observer) -> EpisodeEnd:
+        run, idx = plan.run, plan.run.current_step_idx
+        step = plan.steps[idx]
+        arm(place, step, self._settings.step_grace.total_seconds())
+        unwatched: list[bool] = []
+        line.on_lost = lambda: unwatched.append(place.disarm())  # the hard end must not strike in the claim either
+        self._failpoints.hit("claim.before", idx)
+        hold = self._ledger.claim(
+            run,
+            claimer,
+            line,
+            step_name=step.name,
+            timeout=step.timeout,
+            undo_timeout=plan.undo_timeout,
+            doubts=not step.policy.transactional,
+        )
+        if hold is None:
+            return EpisodeEnd(saga_id=run.id, status=run.status, outcome="busy", doorbell=plan.doorbell(idx))
+        self._failpoints.hit("claim.after", idx)
+        self._heartbeat.add(hold)
+        try:
+            holder = Holder(hold, plan, place, observer, self._failpoints, self._settings)
+            line.on_lost = holder.unwatch
+            if any(unwatched):
+                holder.is_unwatched = True
+            return Episode(holder, plan, self._ledger).run()
+        finally:
+            self._heartbeat.remove(hold)
+
+    @contextmanager
+    def _walking_once(self, saga_id: str) -> Iterator[bool]:
+        with self._lock:
+            is_first = saga_id not in self._here
+            self._here.add(saga_id)
+        try:
+            yield is_first
+        finally:
+            if is_first:
+                with self._lock:
+                    self._here.discard(saga_id)

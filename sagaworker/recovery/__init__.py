@@ -1,0 +1,1 @@
+"""Recovery: sweeps take over what dead workers left, under the policy that applies, and ring what waits."""

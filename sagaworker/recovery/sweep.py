@@ -1,0 +1,286 @@
+"""What others left behind: the sweep takes expired episodes over and rings what waits for a lost doorbell."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Literal, TypeVar
+
+from sagaworker.catalog.definitions import Definitions, LoadedDefinitions
+from sagaworker.domain.definition import Definition
+from sagaworker.domain.records import Doorbell, SagaRun, SweepResult
+from sagaworker.domain.recovery import RecoverResult, Scope
+from sagaworker.failpoints import Failpoints
+from sagaworker.ledger.moves import Ledger, Orphan, TakenOver
+from sagaworker.ledger.outage import OUTAGE, POISON
+from sagaworker.ledger.recovery import Due, Sweeping
+from sagaworker.recovery.policies import Policies, ResolvePolicy
+from sagaworker.recovery.reach import Reach
+from sagaworker.settings import Settings
+from sagaworker.telemetry import metrics
+
+log = logging.getLogger(__name__)
+
+BATCH = 200  # takeovers in one transaction, so that no lock is held long
+ROUNDS = 10  # batches in one sweep: after a mass death the rest is for the next tick
+PAGES = 100  # pages of expired episodes one sweep looks at, where others were first or nothing can be done
+RINGS = 1000  # doorbells one tick rings at most; what is left is due at the next one
+OVERDUE_TICKS = 3  # without a sweep for so long, whoever notices sweeps
+
+Rings = Callable[[Sequence[Doorbell]], bool]  # the same, best effort: whether it worked
+Part = TypeVar("Part")
+Taken = Callable[[Sequence[tuple[Orphan, str]]], list[TakenOver]]
+NO_DELAY = timedelta(0)
+COUNTED = {"restart": "restarted", "fail": "failed", "compensate": "compensated", "hold": "held"}
+
+
+class Recovery:
+    """Any number of processes may run these at once: each orphan is taken over once, the others count it as skipped."""
+
+    def __init__(
+        self, ledger: Ledger, definitions: Definitions, ring: Rings, failpoints: Failpoints, settings: Settings
+    ) -> None:
+        self._ledger = ledger
+        self._definitions = definitions
+        self._ring = ring
+        self._failpoints = failpoints
+        self._sweeping = Sweeping(ledger.database, ring_after=ledger.periods.ring_after)
+        self._lease = ledger.periods.lease
+        self._env = settings.source_env
+        self._tick = settings.sweep_interval
+        # Longer than the longest time between two sweeps of a healthy system: that of workers whose beat is dead.
+        self._gap = max(self._lease, (OVERDUE_TICKS + 1) * self._tick) + self._tick
+        self._reach = Reach(self._lease)
+
+    def sweep(
+        self,
+        scope: Scope,
+        *,
+        stale_after: timedelta = NO_DELAY,
+        resolve_policy: ResolvePolicy | None = None,
+        actor_registry: Iterable[Definition] = (),
+        every: timedelta = NO_DELAY,
+    ) -> SweepResult:
+        """Take over every open episode whose lease ran out `stale_after` ago, each under its policy, and ring.
+
+        Never runs a step. Bounded: what does not fit into one tick is for the next one. After an outage of the
+        database it only rings. With `every`, nothing happens where a sweep of the scope began less than that ago.
+        """
+        held_for = self._contact()
+        if not self._sweeping.turn(scope, every=every):
+            return SweepResult()
+        counts: Counter[str] = Counter()
+        policies = Policies(
+            self._ledger,
+            self._definitions,
+            scope.source_env,
+            resolve_policy=resolve_policy,
+            actor_registry=actor_registry,
+        )
+        doorbells: list[Doorbell] = []
+        for orphans in self._pages(scope, stale_after):
+            if held_for > NO_DELAY:
+                counts["held_back"] += len(orphans)
+                log.warning("takeovers are held back for %.1f s after an outage", held_for.total_seconds())
+                break
+            doorbells += self._took(policies.of(orphans), stale_after, counts)
+            if sum(counts[name] for name in COUNTED.values()) >= BATCH * ROUNDS:
+                break
+        self._ring_some(doorbells[:RINGS])
+        counts["rung"] = self.ring_due(scope, stale_after=stale_after, most=RINGS - len(doorbells))
+        metrics.count_sweep(skipped=counts["skipped"], held_back=counts["held_back"])
+        return SweepResult(**counts)
+
+    def tick(self, scope: Scope) -> SweepResult:
+        """The beat's sweep: of any number of beats one sweeps in a tick, the others do nothing."""
+        return self.sweep(scope, every=self._tick / 2)
+
+    def sweep_if_overdue(self, scope: Scope) -> SweepResult | None:
+        """For a worker, once a tick: sweep where no beat did for three ticks; None where one did. One cheap read.
+
+        Raises what the driver raises while the database is away: this process then holds back for as long.
+        """
+        every = OVERDUE_TICKS * self._tick
+        with self._reach.watched():
+            is_overdue = self._sweeping.is_overdue(scope, every=every)
+        if not is_overdue:
+            return None
+        log.warning("no sweep began for %.1f s (is a beat running?): this worker sweeps", every.total_seconds())
+        return self.sweep(scope, every=every)
+
+    def ring_due(self, scope: Scope, *, stale_after: timedelta = NO_DELAY, most: int = RINGS) -> int:
+        """Wake parked sagas whose time has come and ring all that are runnable and due; how many."""
+        if most <= 0:
+            return 0
+        doorbells = self._picked(
+            lambda ids: self._sweeping.wake(scope, limit=most, saga_ids=ids),
+            lambda: self._sweeping.due(scope, is_parked=True, stale_after=NO_DELAY, limit=most),
+        )
+        left = most - len(doorbells)
+        if left:
+            doorbells += self._picked(
+                lambda ids: self._sweeping.ring_due(scope, limit=left, stale_after=stale_after, saga_ids=ids),
+                lambda: self._sweeping.due(scope, is_parked=False, stale_after=stale_after, limit=left),
+            )
+        if not self._ring_some(doorbells):
+            # The wait until the next ring gets longer for sagas that were rung in vain, not for a broker that is away.
+            self._sweeping.not_rung(doorbells)
+            return 0
+        metrics.count_sweep(rung=len(doorbells))
+        return len(doorbells)
+
+    def take_over_dead(self, owner: str, *, has_spawned: bool = False) -> int:
+        """The local witness: take over all that a process which is known to be dead still holds; how many.
+
+        Uses one connection of its own, closed at once, so that none is open across a fork. It saw the death, so no
+        outage holds it back; and it asks no definition, whose modules main does not import, but the database's.
+        """
+        with self._ledger.database.connect(connect_timeout=2) as connection:
+            orphans = self._ledger.owned(owner, connection)
+            if not orphans:
+                return 0
+            chosen = Policies(self._ledger, self._definitions, self._env, connection=connection).of(orphans)
+            taken = self._isolated(
+                chosen,
+                lambda some: self._ledger.take_over(
+                    some, witnessed=True, has_spawned=has_spawned, connection=connection
+                ),
+                lambda orphan, exc: log.error("saga %s is left to the sweep: %s", orphan.saga_id, exc),
+            )
+            # Main has no other connection: what is rung is told here which ledger it belongs to, or not at all.
+            ledger = self._ledger.identity(connection) or ""
+        metrics.count_takeovers(Counter(one.policy for one in taken), witnessed=True)
+        self._ring_some([replace(one.doorbell, ledger=ledger) for one in taken if one.doorbell is not None])
+        return len(taken)
+
+    def claim(self, run: SagaRun) -> Literal["ok", "already_claimed"]:
+        """Claim one abandoned saga for recovery: taken over if its lease ran out, rung if nobody holds it and it is due."""
+        scope = Scope(source_env=run.source_env)
+        orphans = self._sweeping.expired(scope, stale_after=NO_DELAY, limit=1, saga_id=run.id)
+        if orphans:
+            taken = self._ledger.take_over([(orphans[0], "restart")], witnessed=False)
+            metrics.count_takeovers(Counter(one.policy for one in taken), witnessed=False)
+            self._ring_some([one.doorbell for one in taken if one.doorbell is not None])
+            return "ok" if taken else "already_claimed"
+        doorbells = self._sweeping.ring_due(scope, limit=1, saga_ids=[run.id])
+        self._ring_some(doorbells)
+        return "ok" if doorbells else "already_claimed"
+
+    def stale(self, scope: Scope, *, stale_after: timedelta, limit: int) -> list[str]:
+        """Ids of what a sweep would take over or ring."""
+        return self._sweeping.stale(scope, stale_after=stale_after, limit=limit)
+
+    def recover(self, scope: Scope) -> RecoverResult:
+        """Load definitions, compare statuses with the journal, sweep and ring, each part by itself."""
+        problems: list[str] = []
+
+        def part(name: str, do: Callable[[], Part], otherwise: Part) -> Part:
+            try:
+                return do()
+            except Exception as exc:
+                log.exception("recover: %s failed", name)
+                problems.append(f"{name}: {type(exc).__name__}: {exc}")
+                return otherwise
+
+        loaded = part("definitions", self._definitions.load, LoadedDefinitions())
+        mismatched = part("journal", self.mismatched, 0)
+        swept = part("sweep", lambda: self.sweep(scope), SweepResult())
+        result = RecoverResult(
+            definitions=len(loaded.definitions),
+            mismatched=mismatched,
+            sweep=swept,
+            problems=(*loaded.problems, *problems),
+        )
+        log.info("recovered: %s", dict(result.counts))
+        return result
+
+    def mismatched(self) -> int:
+        """Tell of active runs whose status is not what their journal says; how many. Nothing is changed."""
+        found = self._sweeping.mismatched(limit=BATCH)
+        for one in found:
+            log.error("saga %s is %s, its journal says %s", one.saga_id, one.status, one.journal_status or "nothing")
+        return len(found)
+
+    def _contact(self) -> timedelta:
+        """Note that the database is reached; for how long takeovers wait, as all sweepers and this process saw it."""
+        with self._reach.watched():
+            held_for = self._sweeping.contact(gap=self._gap, lease=self._lease)
+        return max(held_for, self._reach.held_for)
+
+    def _pages(self, scope: Scope, stale_after: timedelta) -> Iterator[list[Orphan]]:
+        last: Orphan | None = None
+        for _ in range(PAGES):
+            orphans = self._sweeping.expired(scope, stale_after=stale_after, limit=BATCH, after=last)
+            if orphans:
+                yield orphans
+            if len(orphans) < BATCH:
+                return
+            last = orphans[-1]
+
+    def _took(
+        self, chosen: Sequence[tuple[Orphan, str]], stale_after: timedelta, counts: Counter[str]
+    ) -> list[Doorbell]:
+        self._failpoints.hit("take_over.before")
+        taken = self._isolated(
+            chosen,
+            lambda some: self._ledger.take_over(some, witnessed=False, stale_after=stale_after),
+            lambda orphan, exc: self._pass_over(orphan.saga_id, orphan.fence, exc),
+        )
+        self._failpoints.hit("take_over.after")
+        counts.update(COUNTED[one.policy] for one in taken)
+        counts["skipped"] += len(chosen) - len(taken)
+        metrics.count_takeovers(Counter(one.policy for one in taken), witnessed=False)
+        return [one.doorbell for one in taken if one.doorbell is not None]
+
+    def _isolated(
+        self, chosen: Sequence[tuple[Orphan, str]], take_over: Taken, alone: Callable[[Orphan, Exception], None]
+    ) -> list[TakenOver]:
+        """Take over in one go; where a row's values make that raise, in halves, until that row is alone."""
+        try:
+            return take_over(chosen)
+        except OUTAGE:
+            raise
+        except POISON as exc:
+            if len(chosen) == 1:
+                alone(chosen[0][0], exc)
+                return []
+            half = len(chosen) // 2
+            return self._isolated(chosen[:half], take_over, alone) + self._isolated(chosen[half:], take_over, alone)
+
+    def _picked(
+        self, pick: Callable[[Sequence[str] | None], list[Doorbell]], candidates: Callable[[], list[Due]]
+    ) -> list[Doorbell]:
+        """Pick in one statement; where a row's values make that raise, in halves, until that row is alone."""
+        try:
+            return pick(None)
+        except OUTAGE:
+            raise
+        except POISON:
+            return self._halved(candidates(), pick)
+
+    def _halved(self, due: Sequence[Due], pick: Callable[[Sequence[str] | None], list[Doorbell]]) -> list[Doorbell]:
+        if not due:
+            return []
+        try:
+            return pick([one.saga_id for one in due])
+        except OUTAGE:
+            raise
+        except POISON as exc:
+            if len(due) == 1:
+                self._pass_over(due[0].saga_id, due[0].fence, exc)
+                return []
+            half = len(due) // 2
+            return self._halved(due[:half], pick) + self._halved(due[half:], pick)
+
+    def _pass_over(self, saga_id: str, fence: int, problem: Exception) -> None:
+        log.error("saga %s cannot be recovered and is passed over: %s", saga_id, problem)
+        try:
+            self._ledger.pass_over(saga_id, fence, f"{type(problem).__name__}: {problem}", pace=True)
+        except POISON as exc:
+            log.error("saga %s: its journal cannot be written either: %s", saga_id, exc)  # noqa: TRY400 - said
+
+    def _ring_some(self, doorbells: Sequence[Doorbell]) -> bool:
+        return not doorbells or self._ring(doorbells)

@@ -1,0 +1,294 @@
+"""Requests: everything a caller may say, checked before anything is stored or asked."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import uuid_utils.compat
+
+from sagaworker.catalog.registry import Registry
+from sagaworker.catalog.step import check_inputs
+from sagaworker.domain import steplist
+from sagaworker.domain.definition import ON_FAILURE, POLICIES, Definition
+from sagaworker.domain.options import (
+    HIGHEST_PRIORITY,
+    MAX_NAME,
+    MAX_RECOVERIES,
+    checked_integer,
+    checked_queue,
+    checked_text,
+    checked_word,
+)
+from sagaworker.domain.status import RunStatus
+from sagaworker.domain.values import Json, canonical_hash, checked_copy, checked_object, encoded
+from sagaworker.errors import InvalidInput
+from sagaworker.ledger.moves import NewRun
+from sagaworker.settings import Settings
+
+OPTIONS = (
+    "actor_id",
+    "recovery_policy",
+    "max_recoveries",
+    "on_compensation_failure",
+    "mode",
+    "attributes",
+    "queue",
+    "priority",
+    "deadline",
+    "trigger_type",
+    "trigger_ref",
+    "conversation_id",
+    "source_stack",
+    "source_env",
+)
+Value = TypeVar("Value", dict[str, Json], list[Json])
+STATUSES = tuple(status.value for status in RunStatus)
+MAX_PAGE = 1000
+MAX_OFFSET = 2**63 - 1  # a bigint
+MAX_WORDS = 2000
+LONGEST = timedelta(days=36_525)  # further back PostgreSQL's instants end
+_AGO = re.compile(r"(?P<number>\d{1,12}(?:\.\d{1,6})?)\s*(?P<unit>s|m|min|h|d|w)")
+_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+MAX_KEY = 500
+MAX_KIND_AND_KEY_BYTES = 2500  # a row of their unique index ends at 2,704 with its own overhead
+
+
+class Requests:
+    """Turns the arguments of `start` into a row, or refuses them with one sentence."""
+
+    def __init__(self, settings: Settings, registry: Registry) -> None:
+        self._settings = settings
+        self._registry = registry
+
+    def checked(
+        self,
+        kind: str,
+        steps: Sequence[str | Mapping[str, Any]],
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        key: str | None = None,
+        definition: Definition | None = None,
+        **options: Any,
+    ) -> NewRun:
+        """The run to store. The list is frozen as it is now; each step of it must be one this process can load.
+
+        With the `definition` its list comes from, the run is pinned to its version; options that are given win over it.
+        """
+        _refuse_unknown(options)
+        if definition is not None:
+            options = _options_of(definition) | options
+        given = {name: value for name, value in options.items() if value is not None}
+        entries = steplist.parse(steps, most=self._settings.max_steps)
+        loaded = [self._registry.step(entry.step) for entry in entries]
+        checked = self._inputs(inputs)
+        for step in loaded:
+            check_inputs(step, checked, within=self._registry.import_bound)
+        actor_id = _text(given.get("actor_id"), "actor_id", MAX_NAME)
+        source_env = self.source_env(options)
+        return NewRun(
+            id=str(uuid_utils.compat.uuid7()),
+            kind=checked_text(kind, "kind", MAX_NAME),
+            key=_key(kind, key, source_env),
+            step_modules=self._limited([entry.frozen for entry in entries], "step list"),
+            inputs=checked,
+            inputs_hash=canonical_hash(checked),
+            actor_id=actor_id,
+            recovery_policy=self._policy(given, actor_id),
+            max_recoveries=_integer(given, "max_recoveries", 0, MAX_RECOVERIES, self._settings.max_recoveries),
+            on_compensation_failure=_one_of(given, "on_compensation_failure", ON_FAILURE, "continue"),
+            mode=_one_of(given, "mode", ("live",), "live"),
+            trigger_type=_text(given.get("trigger_type"), "trigger_type", MAX_NAME),
+            trigger_ref=self._object(given, "trigger_ref"),
+            conversation_id=_text(given.get("conversation_id"), "conversation_id", MAX_NAME),
+            attributes=self._object(given, "attributes"),
+            queue=None if given.get("queue") is None else checked_queue(given["queue"], "queue"),
+            priority=_integer(given, "priority", 0, HIGHEST_PRIORITY, None),
+            source_stack=_stamp(options, "source_stack", self._settings.source_stack),
+            source_env=source_env,
+            deadline_at=_deadline(given.get("deadline")),
+            definition_version=None if definition is None else definition.version,
+        )
+
+    def source_env(self, options: Mapping[str, Any]) -> str | None:
+        """The environment a run is started for."""
+        return _stamp(options, "source_env", self._settings.source_env)
+
+    def _inputs(self, inputs: Mapping[str, Any] | None) -> dict[str, Json]:
+        return self._limited(checked_object({} if inputs is None else inputs, "inputs"), "inputs")
+
+    def _object(self, given: Mapping[str, Any], name: str) -> dict[str, Json] | None:
+        return self._limited(checked_object(given[name], name), name) if name in given else None
+
+    def _limited(self, value: Value, name: str) -> Value:
+        size = len(encoded(value))
+        if size > self._settings.max_context_bytes:
+            raise InvalidInput(
+                f"{name} must be at most {self._settings.max_context_bytes} bytes of JSON, got {size}",
+                "store the large value elsewhere and pass a reference to it",
+            )
+        return value
+
+    def _policy(self, given: Mapping[str, Any], actor_id: str | None) -> str | None:
+        """What the run records: an actor's run that was told nothing is left to its definition."""
+        if "recovery_policy" in given:
+            return _one_of(given, "recovery_policy", POLICIES, "")
+        return None if actor_id is not None else self._settings.recovery_policy
+
+
+def checked_id(saga_id: object) -> str:
+    """The canonical text of a saga id.
+
+    Raises:
+        InvalidInput: it is not a uuid.
+    """
+    try:
+        return str(uuid.UUID(saga_id if isinstance(saga_id, str) else str(saga_id)))
+    except ValueError:
+        raise InvalidInput(f"saga id must be a uuid, got {str(saga_id)[:80]!a}", "list ids: sagaworker list") from None
+
+
+def checked_statuses(status: str | Sequence[str] | None) -> list[RunStatus]:
+    """The statuses of a filter; none is all.
+
+    Raises:
+        InvalidInput: one of them is no status.
+    """
+    wanted = [status] if isinstance(status, str) else [*(status or ())]
+    unknown = [one for one in wanted if one not in STATUSES]
+    if unknown:
+        raise InvalidInput(f"status must be one of {', '.join(STATUSES)}, got {unknown[0]!r}")
+    return [RunStatus(one) for one in wanted]
+
+
+def checked_page(limit: int, offset: int, order: str) -> None:
+    """Refuse a page that cannot be read."""
+    if order not in ("asc", "desc"):
+        raise InvalidInput(f"order must be asc or desc, got {order!r}")
+    checked_integer(limit, "limit", 1, MAX_PAGE)
+    checked_integer(offset, "offset", 0, MAX_OFFSET)
+
+
+def checked_since(since: object) -> datetime | timedelta | None:
+    """The least age or the earliest instant of a filter: an aware datetime, or how long ago.
+
+    Raises:
+        InvalidInput: it is neither, or more than 100 years ago.
+    """
+    match since:
+        case None:
+            return None
+        case str() if found := _AGO.fullmatch(since.strip()):
+            age: object = float(found["number"]) * _SECONDS[found["unit"]]
+        case str():
+            try:
+                age = datetime.fromisoformat(since.strip().removesuffix(" UTC") + "+00:00" * since.endswith(" UTC"))
+            except ValueError:
+                age = None
+        case _:
+            age = since
+    if isinstance(age, datetime) and age.tzinfo is not None:
+        return age
+    if isinstance(age, (int, float)) and not isinstance(age, bool) and 0 <= age <= LONGEST.total_seconds():
+        return timedelta(seconds=age)
+    if isinstance(age, timedelta) and timedelta(0) <= age <= LONGEST:
+        return age
+    raise InvalidInput(
+        f"since must be an instant with its offset or how long ago, at most 100 years, got {ascii(since)[:80]}",
+        "for example 2h, 3d, 2031-05-04T17:00:00+02:00",
+    )
+
+
+def checked_words(text: object, name: str) -> str:
+    """What a person says for the journal: any text that can be stored, of a reasonable length."""
+    if not isinstance(text, str) or "\x00" in text or len(text) > MAX_WORDS:
+        raise InvalidInput(f"{name} must be text of at most {MAX_WORDS} characters, got {text!r:.80}")
+    checked_copy(text, name)
+    return text
+
+
+def checked_note(value: Mapping[str, Any], name: str, most: int) -> dict[str, Json]:
+    """A copy of an object of JSON for a ledger row, of at most so many bytes."""
+    note: dict[str, Json] = checked_object(value, name)
+    size = len(json.dumps(note))
+    if size > most:
+        raise InvalidInput(f"{name} must be at most {most} bytes of JSON, got {size}")
+    return note
+
+
+def _options_of(definition: Definition) -> dict[str, Any]:
+    """What a definition says about its runs. Not the policy: that is looked up in it when it is wanted."""
+    limits = {} if definition.max_recoveries is None else {"max_recoveries": definition.max_recoveries}
+    return {"actor_id": definition.actor, **definition.options, **limits}
+
+
+def _refuse_unknown(options: Mapping[str, Any]) -> None:
+    for name in options:
+        if name not in OPTIONS:
+            close = difflib.get_close_matches(name, OPTIONS, n=1)
+            raise InvalidInput(
+                f"option {name[:80]!a} must be one of {', '.join(OPTIONS)}, got an unknown name",
+                f"did you mean {close[0]}?" if close else "",
+            )
+
+
+def _text(value: object, name: str, most: int) -> str | None:
+    return None if value is None else checked_text(value, name, most)
+
+
+def _key(kind: str, key: object, source_env: str | None) -> str | None:
+    """Characters are what a person counts; the index that finds a run by kind, key and environment counts bytes."""
+    text = _text(key, "key", MAX_KEY)
+    size = 0 if text is None else len(kind.encode()) + len(text.encode()) + len((source_env or "").encode())
+    if size > MAX_KIND_AND_KEY_BYTES:
+        raise InvalidInput(
+            f"kind, key and source_env must be at most {MAX_KIND_AND_KEY_BYTES} bytes of UTF-8 together, got {size}",
+            "give a shorter key, or its hash",
+        )
+    return text
+
+
+def _one_of(given: Mapping[str, Any], name: str, legal: Sequence[str], default: str) -> str:
+    return checked_word(given.get(name, default), name, legal)
+
+
+def _integer(given: Mapping[str, Any], name: str, least: int, most: int, default: int | None) -> Any:
+    value = given.get(name, default)
+    return None if value is None else checked_integer(value, name, least, most)
+
+
+def _stamp(options: Mapping[str, Any], name: str, default: str | None) -> str | None:
+    """Start stamps where a run comes from; the caller's word wins, also an explicit None."""
+    return _text(options[name], name, MAX_NAME) if name in options else default
+
+
+def _deadline(value: object) -> str | None:
+    """When the run times out, as ISO 8601 text in UTC. Durations count from this machine's clock."""
+    if value is None:
+        return None
+    try:
+        # PostgreSQL knows fewer zones than Python: it gets the instant.
+        return _instant(value).astimezone(UTC).isoformat()
+    except (ValueError, OverflowError):
+        raise InvalidInput(
+            f"deadline must be an aware datetime, a timedelta or seconds, got {ascii(value)[:80]}"
+        ) from None
+
+
+def _instant(value: object) -> datetime:
+    match value:
+        case int() | float() if not isinstance(value, bool):
+            return datetime.now(UTC) + timedelta(seconds=value)
+        case timedelta():
+            return datetime.now(UTC) + value
+        case str():
+            return _instant(datetime.fromisoformat(value))
+        case datetime() if value.tzinfo is not None:
+            return value
+        case _:
+            raise ValueError

@@ -1,0 +1,1 @@
+"""What sagaworker tells of itself to monitoring."""

@@ -1,0 +1,3 @@
+from tests.episodes.conftest import engine, settings
+
+__all__ = ["engine", "settings"]

@@ -1,0 +1,3 @@
+from tests.recovery.conftest import engine, rung
+
+__all__ = ["engine", "rung"]
