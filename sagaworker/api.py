@@ -9,7 +9,7 @@ from typing import Any
 
 from sagaworker.domain.records import SagaRun, StepResult
 from sagaworker.engine import Engine
-from sagaworker.engine.engine import CancelAnswer
+from sagaworker.engine.cancels import CancelAnswer
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from sagaworker.catalog.registry import Registry
 from sagaworker.domain.explain import Explanation, explain, is_passed_over, undo_list
@@ -13,31 +13,16 @@ from sagaworker.domain.status import RunStatus, StepStatus, WaitingFor
 from sagaworker.domain.steplist import StepEntry, thawed
 from sagaworker.domain.values import Json
 from sagaworker.domain.walk import InDoubt
+from sagaworker.engine.doorbells import EngineDoorbells
 from sagaworker.errors import InvalidInput, MoveRefused, UnknownStep
-from sagaworker.ledger.operators import Operating, Order
+from sagaworker.ledger.operators import Order
 from sagaworker.settings import Settings
 from sagaworker.starts.requests import checked_id, checked_note, checked_words
 
 _RETRIED = "be failed, wait for an operator, or be one that no worker could run,"
 
 
-class _Surroundings(Protocol):
-    """What the engine gives these moves."""
-
-    settings: Settings
-    registry: Registry
-    operating: Operating
-
-    def ring(self, saga_id: str) -> None: ...
-
-    def id_of(self, name: str, *, to_move: bool = False) -> str: ...
-
-    def get(self, saga_id: str) -> SagaRun: ...
-
-    def timeline(self, saga_id: str) -> Timeline: ...
-
-
-class OperatorMoves:
+class EngineOperators(EngineDoorbells):
     """The engine's part for operators. Every move is atomic, lands once, and leaves one journal row with who and why.
 
     All of them take `reason` (why), `who` (the person who decides) and `seq`, the number of the journal row at which
@@ -51,7 +36,7 @@ class OperatorMoves:
     """
 
     def hold(
-        self: _Surroundings, saga_id: str, *, reason: str, who: str, seq: int | None = None, request: str | None = None
+        self, saga_id: str, *, reason: str, who: str, seq: int | None = None, request: str | None = None
     ) -> SagaRun:
         """Let nothing new begin, until released. The step or undo that runs now ends first."""
         saga_id = self.id_of(saga_id, to_move=True)
@@ -63,7 +48,7 @@ class OperatorMoves:
         return self.get(saga_id)
 
     def release(
-        self: _Surroundings, saga_id: str, *, reason: str, who: str, seq: int | None = None, request: str | None = None
+        self, saga_id: str, *, reason: str, who: str, seq: int | None = None, request: str | None = None
     ) -> SagaRun:
         """End a hold. A cancel that was accepted meanwhile acts now; where an undo halted, an operator is waited for."""
         saga_id = self.id_of(saga_id, to_move=True)
@@ -78,7 +63,7 @@ class OperatorMoves:
         return run
 
     def retry(
-        self: _Surroundings,
+        self,
         saga_id: str,
         *,
         reason: str,
@@ -123,7 +108,7 @@ class OperatorMoves:
         return self.get(saga_id)
 
     def skip(
-        self: _Surroundings, saga_id: str, *, reason: str, who: str, seq: int | None = None, request: str | None = None
+        self, saga_id: str, *, reason: str, who: str, seq: int | None = None, request: str | None = None
     ) -> SagaRun:
         """Leave one row as it is: the undo at which the saga halted, or the step in doubt. What came before is undone."""
         saga_id = self.id_of(saga_id, to_move=True)
@@ -137,7 +122,7 @@ class OperatorMoves:
         return self.get(saga_id)
 
     def resolve(
-        self: _Surroundings,
+        self,
         saga_id: str,
         *,
         happened: bool,
@@ -181,16 +166,16 @@ class OperatorMoves:
         self.ring(saga_id)
         return self.get(saga_id)
 
-    def explain(self: _Surroundings, saga_id: str) -> Explanation:
+    def explain(self, saga_id: str) -> Explanation:
         """Say in plain words why a saga is where it is, what comes next, and what a person must do."""
         return explain(self.timeline(saga_id), self.operating.now())
 
-    def undo_list(self: _Surroundings, saga_id: str) -> list[StepResult]:
+    def undo_list(self, saga_id: str) -> list[StepResult]:
         """The rows that a cancel now would undo, in that order; of an undoing saga, those that are still to be undone."""
         return undo_list(self.timeline(saga_id))
 
 
-def _done_before(engine: _Surroundings, saga_id: str) -> SagaRun:
+def _done_before(engine: EngineOperators, saga_id: str) -> SagaRun:
     """The saga of a request that is on record; rung again, since whoever made it then may not have come to that."""
     run = engine.get(saga_id)
     if run.waiting_for is None:
@@ -214,7 +199,7 @@ def _found(run: SagaRun) -> str:
     return f"{run.status}" + (f" waiting for {run.waiting_for}" if run.waiting_for else "")
 
 
-def _refuse(engine: _Surroundings, saga_id: str, move: str, rule: str) -> None:
+def _refuse(engine: EngineOperators, saga_id: str, move: str, rule: str) -> None:
     timeline = engine.timeline(saga_id)
     run = timeline.run
     row = next((one for one in timeline.steps if one.step_idx == run.current_step_idx), None)
@@ -228,7 +213,7 @@ def _has_failed_undo(timeline: Timeline) -> bool:
     return any(row.status is StepStatus.COMPENSATION_FAILED for row in timeline.steps)
 
 
-def _begins_again(engine: _Surroundings, run: SagaRun) -> bool:
+def _begins_again(engine: EngineOperators, run: SagaRun) -> bool:
     """Whether the step at the cursor is simply begun again: not where it declares a probe, which is asked instead."""
     step = engine.registry.step(thawed(run.step_modules)[run.current_step_idx].step)
     return step.policy.in_doubt is not InDoubt.PROBE

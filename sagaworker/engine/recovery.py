@@ -4,44 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Literal, Protocol
+from typing import Literal
 
-from sagaworker.catalog.definitions import Definitions, LoadedDefinitions
+from sagaworker.catalog.definitions import LoadedDefinitions
 from sagaworker.domain.definition import Definition
 from sagaworker.domain.records import SagaRun, SweepResult
 from sagaworker.domain.recovery import RecoverResult, Scope
+from sagaworker.engine.reads import EngineReads
 from sagaworker.errors import InvalidInput
-from sagaworker.ledger.reads import Reads
 from sagaworker.recovery.policies import ResolvePolicy
-from sagaworker.recovery.sweep import Recovery
 from sagaworker.settings import Settings
 from sagaworker.starts.requests import LONGEST
 
 FROM_SETTINGS: str = "\0"  # an argument that was not given; no stack or environment has this name
 
 
-class _Surroundings(Protocol):
-    """What the engine gives these moves."""
-
-    settings: Settings
-    reads: Reads
-    definitions: Definitions
-    recovery: Recovery
-
-    def id_of(self, name: str, *, to_move: bool = False) -> str: ...
-
-    def get(self, saga_id: str) -> SagaRun: ...
-
-
-class RecoveryMoves:
+class EngineRecovery(EngineReads):
     """The engine's part for beats, workers and witnesses. Any number of processes may call these at once."""
 
-    def load_definitions(self: _Surroundings) -> LoadedDefinitions:
+    def load_definitions(self) -> LoadedDefinitions:
         """Import the modules of the allowed step packages, register the definitions they declare, and store them."""
         return self.definitions.load()
 
     def sweep(
-        self: _Surroundings,
+        self,
         *,
         stale_after: timedelta | float = 0.0,
         resolve_policy: ResolvePolicy | None = None,
@@ -66,19 +52,19 @@ class RecoveryMoves:
             actor_registry=actor_registry,
         )
 
-    def sweep_tick(self: _Surroundings) -> SweepResult:
+    def sweep_tick(self) -> SweepResult:
         """The beat's sweep, in the scope of the settings: of any number of beats, one sweeps in a tick."""
         return self.recovery.tick(_scope(self.settings))
 
-    def sweep_if_overdue(self: _Surroundings) -> SweepResult | None:
+    def sweep_if_overdue(self) -> SweepResult | None:
         """Sweep if no sweep of this scope began for three ticks; None if one did."""
         return self.recovery.sweep_if_overdue(_scope(self.settings))
 
-    def ring_due(self: _Surroundings) -> int:
+    def ring_due(self) -> int:
         """Wake what is due and ring what waits for a lost doorbell, in the scope of the settings; how many."""
         return self.recovery.ring_due(_scope(self.settings))
 
-    def recover(self: _Surroundings) -> RecoverResult:
+    def recover(self) -> RecoverResult:
         """What a worker does once when it starts: load definitions, check statuses against the journal, sweep, ring.
 
         Each part is by itself: what fails in one is logged and told of in `problems`, and the next one is done.
@@ -86,7 +72,7 @@ class RecoveryMoves:
         return self.recovery.recover(_scope(self.settings))
 
     def list_stale_running(
-        self: _Surroundings,
+        self,
         *,
         stale_after: timedelta | float = 0.0,
         source_stack: str | None = FROM_SETTINGS,
@@ -99,14 +85,14 @@ class RecoveryMoves:
         found = self.reads.runs_by_id(ids)
         return [found[saga_id] for saga_id in ids if saga_id in found]
 
-    def claim_for_recovery(self: _Surroundings, saga_id: str) -> Literal["ok", "already_claimed"]:
+    def claim_for_recovery(self, saga_id: str) -> Literal["ok", "already_claimed"]:
         """Claim one abandoned saga and ring it: of any number of callers one gets "ok".
 
         "already_claimed": somebody was first, its worker lives, it waits for something, or it is over.
         """
         return self.recovery.claim(self.get(self.id_of(saga_id, to_move=True)))
 
-    def take_over_dead(self: _Surroundings, owner: str, *, has_spawned: bool = False) -> int:
+    def take_over_dead(self, owner: str, *, has_spawned: bool = False) -> int:
         """For the local witness: take over what a dead process of this machine held; how many.
 
         `has_spawned`: it had started processes of its own, which may live on; the step is then quarantined as if nobody

@@ -1,0 +1,37 @@
+"""What the parts of the engine share: the objects that `Engine` composes once."""
+
+from __future__ import annotations
+
+from sagaworker.catalog.definitions import Definitions
+from sagaworker.catalog.registry import Registry
+from sagaworker.domain.records import Ring
+from sagaworker.episodes import Runner
+from sagaworker.ledger.connection import Database
+from sagaworker.ledger.moves import Ledger
+from sagaworker.ledger.operators import Operating
+from sagaworker.ledger.reads import Reads
+from sagaworker.recovery.sweep import Recovery
+from sagaworker.settings import Settings
+from sagaworker.starts.starts import Starts
+
+
+class Area:
+    """One part of the engine: its methods are those of one capability. `Engine` sets what stands here."""
+
+    settings: Settings
+    database: Database
+    ledger: Ledger
+    reads: Reads
+    registry: Registry
+    definitions: Definitions
+    recovery: Recovery
+    operating: Operating
+    owner: str
+    _starts: Starts
+    _runner: Runner
+    _ring: Ring | None
+    _pid: int
+
+    def after_fork(self, owner: str | None = None) -> None:
+        """In a forked child: leave the parent's connections alone, be a new owner, start a new heartbeat."""
+        raise NotImplementedError
