@@ -13,9 +13,9 @@ from celery.app.amqp import Queues
 from celery.app.routes import prepare
 from kombu.entity import Exchange, Queue
 
-from sagaworker.celery import naming
+from sagaworker.celery import naming, tasks
 from sagaworker.celery.beat import schedule, settle
-from sagaworker.celery.tasks import ours, tasks
+from sagaworker.celery.tasks import ours
 from sagaworker.celery.worker import preflight
 from sagaworker.celery.worker.polite import leave_soon
 from sagaworker.celery.worker.process import Process
