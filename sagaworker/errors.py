@@ -1,4 +1,7 @@
-"""The errors a caller may branch on. Each says what is wrong with ids and values, and its remedy on a second line."""
+"""The errors a caller may branch on. Each says what is wrong with ids and values, and its remedy on a second line.
+
+A sentence has one of two forms. Of a value: "NAME must be RULE, got VALUE". Of a state: "X cannot DO: REASON".
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,7 @@ class SagaNotFound(SagaworkerError, LookupError):
         self.saga_id = saga_id
 
     def __str__(self) -> str:
-        return f"saga {self.saga_id} must exist, got no such run\nlist the runs with: sagaworker list"
+        return f"saga {self.saga_id} cannot be found: no run has this id\nlist the runs with: sagaworker list"
 
 
 class KeyConflict(SagaworkerError):
@@ -61,8 +64,8 @@ class KeyConflict(SagaworkerError):
 
     def __str__(self) -> str:
         return (
-            f"key {self.key!r} of kind {self.kind!r} must come with the inputs it was first used with, got inputs"
-            f" {self.inputs_hash[:12]} while saga {self.saga_id} has {self.existing_hash[:12]}\n"
+            f"key {self.key!r} of kind {self.kind!r} cannot be used for other inputs: saga {self.saga_id} has it with inputs"
+            f" {self.existing_hash[:12]}, these are {self.inputs_hash[:12]}\n"
             "use another key for another request, or the same inputs to get the existing saga"
         )
 
@@ -77,7 +80,7 @@ class Fenced(SagaworkerError):
 
     def __str__(self) -> str:
         return (
-            f"fence {self.fence} must be the current fence of saga {self.saga_id}, got a newer one in the ledger\n"
+            f"saga {self.saga_id} cannot be written with fence {self.fence}: the ledger has a newer fence\n"
             "stop at once: another worker goes on from what the ledger holds"
         )
 
@@ -93,7 +96,7 @@ class StaleView(SagaworkerError):
 
     def __str__(self) -> str:
         return (
-            f"seq must be that of saga {self.saga_id}'s last journal row, {self.current}, got {self.seen}\n"
+            f"saga {self.saga_id} cannot be moved by a decision at journal row {self.seen}: its journal is at {self.current}\n"
             f"look again and decide anew: sagaworker explain {self.saga_id}"
         )
 
@@ -110,7 +113,7 @@ class MoveRefused(SagaworkerError):
 
     def __str__(self) -> str:
         return (
-            f"saga {self.saga_id} must {self.rule} for {self.move}, got {self.found}\n"
+            f"{self.move} cannot move saga {self.saga_id}: it is {self.found}, and must {self.rule}\n"
             f"see what it waits for: sagaworker explain {self.saga_id}"
         )
 
@@ -125,7 +128,7 @@ class SchemaMismatch(SagaworkerError):
 
     def __str__(self) -> str:
         return (
-            f"the ledger must be at migration {self.expected}, got {self.found or 'an empty database'}\n"
+            f"the ledger cannot be used: it is at {self.found or 'no migration'}, and this version needs {self.expected}\n"
             "run: sagaworker migrate"
         )
 
@@ -141,7 +144,7 @@ class WaitTimeout(SagaworkerError, TimeoutError):
 
     def __str__(self) -> str:
         return (
-            f"saga {self.saga_id} must be terminal within {self.seconds:g} s, got status {self.status}\n"
+            f"saga {self.saga_id} is not over after {self.seconds:g} s: its status is {self.status}\n"
             "it goes on; wait again or see: sagaworker show " + self.saga_id
         )
 

@@ -165,7 +165,7 @@ class Settings:
                 known = sorted(PREFIX + a.upper() for a in _PARSERS)
                 close = difflib.get_close_matches(name, known, n=1)
                 hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
-                raise InvalidSetting(f"{name} must be a known setting, got an unknown name", hint)
+                raise InvalidSetting(f"{name} is not a setting", hint)
             if env[name] != "":
                 values[attribute] = _PARSERS[attribute](name, env[name])
         return cls(**values).replace(**overrides)
@@ -180,7 +180,7 @@ class Settings:
             if name not in known:
                 close = difflib.get_close_matches(name, sorted(known), n=1)
                 raise InvalidSetting(
-                    f"setting {name!r} must be one of {', '.join(sorted(known))}, got an unknown name",
+                    f"setting {name!r} is unknown: settings are {', '.join(sorted(known))}",
                     f"did you mean {close[0]}?" if close else "",
                 )
             values[name] = _PARSERS[name](name, _as_text(value))

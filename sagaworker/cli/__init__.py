@@ -91,7 +91,7 @@ def _find_steps_here() -> None:
     try:
         here = str(Path.cwd())
     except FileNotFoundError:
-        raise Refused("the working folder must exist, got one that was deleted\ngo to another one: cd") from None
+        raise Refused("this command cannot run: the working folder was deleted\ngo to another one: cd") from None
     if here not in sys.path:
         sys.path.insert(0, here)
 

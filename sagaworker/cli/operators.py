@@ -95,7 +95,7 @@ def _resolve(
             f" --no-output where it put out nothing, got {'both' if no_output else 'none of them'}"
         )
     if no_output and not happened:
-        raise click.UsageError("--no-output must be given only for a step that happened, got it with --absent")
+        raise click.UsageError("--no-output cannot be given with --absent: only a step that happened has outputs")
     outputs = parsed_inputs(pairs, output_json, option="--output")
     return engine.resolve(id, happened=happened, outputs=outputs if happened else outputs or None, **options)
 
@@ -119,7 +119,7 @@ def ring(saga: str, *, as_json: bool) -> None:
     with engine_here() as engine:
         run = engine.get(engine.id_of(saga, to_move=True))
         if run.status.is_terminal:
-            raise Refused(f"saga {run.label} must be active to be rung, got {run.status}")
+            raise Refused(f"saga {run.label} cannot be rung: it is {run.status}")
         engine.ring(run.id)
     if as_json:
         print_json({"saga_id": run.id, "status": run.status})

@@ -72,7 +72,7 @@ def published(folder: Path, running: Running) -> Iterator[None]:
             fcntl.flock(note, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InvalidInput(
-                f"folder {folder} must have one `sagaworker up` at a time, got one that runs",
+                f"`sagaworker up` cannot start in folder {folder}: one runs there",
                 "stop that one, or choose another folder: SAGAWORKER_HOME",
             ) from None
         os.fchmod(note, 0o600)

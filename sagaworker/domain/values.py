@@ -110,7 +110,7 @@ def copy(value: Json) -> Json:
 def _text(value: str, subject: str) -> str:
     text = str.__str__(value)
     if "\x00" in text:
-        raise InvalidInput(f"{_short(subject)} must not contain the character NUL, got one at {text.index(chr(0))}")
+        raise InvalidInput(f"{_short(subject)} cannot contain the character NUL: it has one at {text.index(chr(0))}")
     try:
         text.encode()
     except UnicodeEncodeError as exc:

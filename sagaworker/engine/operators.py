@@ -19,7 +19,7 @@ from sagaworker.ledger.operators import Order
 from sagaworker.settings import Settings
 from sagaworker.starts.requests import checked_id, checked_note, checked_words
 
-_RETRIED = "be failed, wait for an operator, or be one that no worker could run,"
+_RETRIED = "be failed, wait for an operator, or be one that no worker could run"
 
 
 class EngineOperators(EngineDoorbells):
@@ -153,7 +153,7 @@ class EngineOperators(EngineDoorbells):
         run = self.get(saga_id)
         if not happened:
             if outputs:
-                raise InvalidInput("outputs must be given only for a step that happened, got some for one that did not")
+                raise InvalidInput("outputs cannot be given for a step that did not happen")
             status = self.operating.resolve_absent(order)
         else:
             output = _checked_outputs(self.settings, run, outputs)

@@ -49,7 +49,10 @@ class EngineStarts(EngineDoorbells):
                 " ensure_connection()",
             )
         if wait is not None and connection is not OWN:
-            raise InvalidInput("wait must not be given with connection, got both", "wait after the commit")
+            raise InvalidInput(
+                "wait cannot be given with connection: the saga exists when the caller has committed",
+                "wait after the commit",
+            )
         request = self._starts.checked(kind, steps, inputs=inputs, key=key, **options)
         if connection is not OWN:
             return self._starts.joining(connection, request)

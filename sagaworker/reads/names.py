@@ -54,7 +54,7 @@ class Finder:
             raise InvalidInput(f"saga {text[:200]!a} must name one run, got several", f"say which: {listed}")
         if not found:
             raise InvalidInput(
-                f"saga {text[:200]} must exist, got no run of that name", "list the runs: sagaworker list"
+                f"saga {text[:200]} cannot be found: no run has this name", "list the runs: sagaworker list"
             )
         (one,) = found
         if to_move and one.source_env != self._source_env:

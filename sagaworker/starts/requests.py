@@ -232,7 +232,7 @@ def _refuse_unknown(options: Mapping[str, Any]) -> None:
         if name not in OPTIONS:
             close = difflib.get_close_matches(name, OPTIONS, n=1)
             raise InvalidInput(
-                f"option {name[:80]!a} must be one of {', '.join(OPTIONS)}, got an unknown name",
+                f"option {name[:80]!a} is unknown: options are {', '.join(OPTIONS)}",
                 f"did you mean {close[0]}?" if close else "",
             )
 

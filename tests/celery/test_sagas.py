@@ -111,7 +111,7 @@ REFUSED = {
     "a lone surrogate": (([ECHO], {"x": "\ud800"}), {}, "surrogate"),
     "70 levels": (([ECHO], {"x": DEEP}), {}, "64"),
     "unknown option": (([ECHO],), {"priorty": 3}, "did you mean priority"),
-    "an option for callers": (([ECHO],), {"wait": 5}, "must not be given to a task"),
+    "an option for callers": (([ECHO],), {"wait": 5}, "cannot be given to a task"),
     "a wrong policy": (([ECHO],), {"recovery_policy": "pray"}, "restart, compensate, fail, hold"),
 }
 

@@ -101,8 +101,8 @@ def test_wrong_usage_exits_2_and_stores_nothing(commands: Commands, arguments: l
         (["start", "hello", "os.system"], "must be in an allowed package"),
         (["start", "hello", "steps.echo", "--input", "x=NaN"], "inputs"),
         (["show", "xyz"], "saga id must be a uuid, got 'xyz'"),
-        (["show", "hello[nobody]"], "saga hello[nobody] must exist"),
-        (["show", "01900000-0000-7000-8000-000000000000"], "must exist, got no such run"),
+        (["show", "hello[nobody]"], "saga hello[nobody] cannot be found"),
+        (["show", "01900000-0000-7000-8000-000000000000"], "cannot be found: no run has this id"),
     ],
 )
 def test_a_refusal_exits_1_with_a_sentence(commands: Commands, arguments: list[str], sentence: str) -> None:
@@ -157,7 +157,7 @@ def test_wait_gives_up_after_its_time(commands: Commands) -> None:
     commands("start", "order", "steps.echo", "--key", "new")
     result = commands("wait", "order[new]", "--timeout", "0.05")
     assert result.exit_code == 1
-    assert "must be terminal within 0.05 s, got status pending" in result.stderr
+    assert "is not over after 0.05 s: its status is pending" in result.stderr
 
 
 def test_list_filters_and_pages(commands: Commands, finished: Callable[..., str]) -> None:

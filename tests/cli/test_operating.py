@@ -108,7 +108,7 @@ def test_retry_of_what_is_over_is_refused_with_a_sentence(commands: Commands, en
     run = engine.run(engine.start("t", ["steps.echo"]).id)
     refused = commands("retry", run.id, "--reason", "x")
     assert refused.exit_code == 1
-    assert "or be one that no worker could run, for retry, got completed" in refused.stderr
+    assert "retry cannot move saga" in refused.stderr
 
 
 def test_a_saga_that_was_given_up_is_retried_or_undone(commands: Commands, engine: Engine) -> None:

@@ -121,7 +121,7 @@ def test_a_working_folder_that_was_deleted_is_told(tmp_path: Path) -> None:
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 1
-    assert done.stderr.startswith("error: the working folder must exist")
+    assert done.stderr.startswith("error: this command cannot run: the working folder was deleted")
 
 
 def test_a_terminal_that_knows_ascii_only_is_shown_what_it_can(commands: Commands, database_url: str) -> None:

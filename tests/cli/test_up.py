@@ -148,7 +148,7 @@ def test_only_one_note_a_folder_and_none_after_it(tmp_path: Path) -> None:
     with running.published(tmp_path, here):
         assert running.find(tmp_path) == here
         with (
-            pytest.raises(InvalidInput, match="one `sagaworker up` at a time"),
+            pytest.raises(InvalidInput, match="cannot start in folder"),
             running.published(tmp_path, here),
         ):
             pass

@@ -45,7 +45,7 @@ CALLS = {
 def test_each_call_says_which_command_the_database_needs(engine, call):
     with pytest.raises(SchemaMismatch) as refused:
         call(engine)
-    said = f"the ledger must be at migration {head()}, got an empty database\nrun: sagaworker migrate"
+    said = f"the ledger cannot be used: it is at no migration, and this version needs {head()}\nrun: sagaworker migrate"
     assert str(refused.value) == said
     with pytest.raises(SchemaMismatch) as checked:
         engine.check_schema()
@@ -69,7 +69,7 @@ def test_a_schema_that_is_not_there_is_an_empty_database(empty_database_url):
     settings = Settings.from_env({}, database_url=empty_database_url, schema="apart")
     with Engine(settings) as engine:
         for call in (CALLS["start"], CALLS["list"], CALLS["get"]):
-            with pytest.raises(SchemaMismatch, match="got an empty database"):
+            with pytest.raises(SchemaMismatch, match="it is at no migration"):
                 call(engine)
 
 
@@ -77,7 +77,7 @@ def test_an_older_ledger_is_told_by_its_migration(engine):
     migrate(engine.settings.database_url, "0003")
     run = engine.start("t", ["steps.echo"])  # which that one has all columns for
     for call in (engine.run, engine.list_step_results, engine.timeline):
-        with pytest.raises(SchemaMismatch, match=f"must be at migration {head()}, got 0003"):
+        with pytest.raises(SchemaMismatch, match=f"it is at 0003, and this version needs {head()}"):
             call(run.id)
 
 

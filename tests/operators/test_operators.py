@@ -372,7 +372,7 @@ def test_a_move_that_does_not_apply_is_refused_and_changes_nothing(engine, move)
     engine.run(run.id)
     before = engine.timeline(run.id)
     arguments = {"happened": True, "outputs": {}} if move == "resolve" else {}
-    with pytest.raises(MoveRefused, match="got completed"):
+    with pytest.raises(MoveRefused, match="it is completed"):
         getattr(engine, move)(run.id, **arguments, **WHY)
     assert engine.timeline(run.id) == before
 
@@ -389,7 +389,7 @@ def test_nobody_moves_what_is_not_there_or_without_a_reason_and_a_name(engine):
                 engine.hold(run.id, **{**WHY, name: text})
     with pytest.raises(InvalidInput, match="who must be given"):
         engine.hold(run.id, reason="x", who="")
-    with pytest.raises(InvalidInput, match="outputs must be given only"):
+    with pytest.raises(InvalidInput, match="outputs cannot be given"):
         engine.resolve(run.id, happened=False, outputs={"a": 1}, **WHY)
 
 

@@ -105,7 +105,7 @@ def test_one_that_is_retried_in_vain_says_so_again(engine, bare, stuck):
 
 def test_a_saga_that_nobody_failed_to_run_is_not_retried(engine):
     run = engine.start("pay", ["steps.echo"])
-    with pytest.raises(MoveRefused, match="or be one that no worker could run, for retry, got pending"):
+    with pytest.raises(MoveRefused, match="it is pending, and must be failed"):
         engine.retry(run.id, reason="x", who="ann")
 
 
