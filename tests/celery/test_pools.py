@@ -9,7 +9,6 @@ import sys
 import psycopg
 
 from sagaworker.ledger.migrate import migrate
-from sagaworker.ledger.version import head
 from tests.celery.nodes import ROOT
 from tests.celery.stage import ACTS
 from tests.waiting import PATIENCE
@@ -52,7 +51,7 @@ def test_a_green_pool_is_refused_in_a_sentence_and_takes_no_doorbell(stage):
 def test_a_worker_on_tables_that_are_older_than_its_code_is_refused_in_a_sentence(stage, empty_database_url):
     migrate(empty_database_url, "0003")
     said = refused("-c", "1", env={**stage.env, "SAGAWORKER_DATABASE_URL": empty_database_url})
-    assert f"the ledger cannot be used: it is at 0003" in said
+    assert "the ledger cannot be used: it is at 0003" in said
     assert "run: sagaworker migrate" in said
 
 

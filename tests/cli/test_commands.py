@@ -131,7 +131,7 @@ def test_ring_sends_the_doorbell_now_and_refuses_what_is_over(commands: Commands
     commands("cancel", id)
     refused = commands("ring", id)
     assert refused.exit_code == 1
-    assert "must be active to be rung, got rolled_back" in refused.stderr
+    assert "cannot be rung: it is rolled_back" in refused.stderr
 
 
 def test_the_same_key_is_the_same_saga_and_other_inputs_are_refused(commands: Commands) -> None:
