@@ -21,34 +21,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from sagaworker.domain import moves
 from sagaworker.errors import InvalidSetting
 
+# No point of their own: complete is the last advance, and the others move no saga on.
+_WITHOUT = {"complete", "checkpoint", "pass_over", "retry_passed_over"}
 # By the statement file that makes the move; advance is complete.sql too, witness is its look for what the dead held.
-MOVES = (
-    "start",
-    "claim",
-    "begin",
-    "advance",
-    "retry",
-    "fail",
-    "compensated",
-    "park",
-    "yield",
-    "take_over",
-    "cancel",
-    "wake",
-    "witness",
-    "absent",
-    "hold",
-    "release",
-    "retry_step",
-    "retry_undo",
-    "reopen",
-    "skip_step",
-    "skip_undo",
-    "resolve_happened",
-    "resolve_absent",
-)
+MOVES = (*(name for name in moves.MOVES if name not in _WITHOUT), "witness")
 EFFECTS = ("execute", "compensate", "probe")
 POINTS = tuple(f"{name}.{when}" for name in (*MOVES, *EFFECTS) for when in ("before", "after"))
 PAUSE = 2.5  # seconds

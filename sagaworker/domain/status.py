@@ -1,8 +1,4 @@
-"""What the ledger says: statuses, and the one table of moves between them.
-
-`MOVES` is the contract between this module and `ledger/sql/`: the first line of each move's file repeats its row here,
-and a test compares the two both ways.
-"""
+"""What the ledger says: the statuses of runs, rows and episodes. The moves between them are in `domain/moves.py`."""
 
 from __future__ import annotations
 
@@ -75,71 +71,3 @@ class ErrorClass(StrEnum):
     CANCELLED = "cancelled"
     TIMED_OUT = "timed_out"
     ORPHANED = "orphaned"
-
-
-MOVES: dict[str, frozenset[tuple[str, str]]] = {
-    # move: (status before, status after); "none" before a start
-    "start": frozenset({("none", "pending")}),
-    "claim": frozenset({("pending", "running"), ("running", "running"), ("compensating", "compensating")}),
-    "begin": frozenset({("running", "running")}),
-    "advance": frozenset({("running", "running"), ("running", "compensating")}),
-    "complete": frozenset({("running", "completed"), ("running", "compensating")}),
-    "retry": frozenset({("running", "running"), ("compensating", "compensating")}),
-    "fail": frozenset({("running", "compensating"), ("running", "rolled_back")}),
-    "compensated": frozenset(
-        {("compensating", "compensating"), ("compensating", "rolled_back"), ("compensating", "failed")}
-    ),
-    "park": frozenset({("running", "running"), ("compensating", "compensating")}),
-    "yield": frozenset({("running", "running"), ("compensating", "compensating")}),
-    "cancel": frozenset(
-        {
-            ("pending", "pending"),
-            ("pending", "rolled_back"),
-            ("running", "running"),
-            ("running", "compensating"),
-            ("running", "rolled_back"),
-        }
-    ),
-    "take_over": frozenset(
-        {
-            ("running", "running"),
-            ("running", "compensating"),
-            ("running", "rolled_back"),
-            ("running", "failed"),
-            ("compensating", "compensating"),
-        }
-    ),
-    "checkpoint": frozenset({("running", "running")}),
-    "wake": frozenset({("running", "running"), ("compensating", "compensating")}),
-    "pass_over": frozenset({("pending", "pending"), ("running", "running"), ("compensating", "compensating")}),
-    "absent": frozenset({("running", "running")}),
-    # by operators
-    "hold": frozenset({("pending", "pending"), ("running", "running"), ("compensating", "compensating")}),
-    "release": frozenset({("pending", "pending"), ("running", "running"), ("compensating", "compensating")}),
-    "retry_undo": frozenset({("compensating", "compensating")}),
-    "retry_step": frozenset({("running", "running")}),
-    "retry_passed_over": frozenset({("pending", "pending"), ("running", "running"), ("compensating", "compensating")}),
-    "reopen": frozenset({("failed", "running"), ("failed", "compensating"), ("failed", "rolled_back")}),
-    "skip_undo": frozenset(
-        {("compensating", "compensating"), ("compensating", "rolled_back"), ("compensating", "failed")}
-    ),
-    "skip_step": frozenset({("running", "compensating"), ("running", "rolled_back")}),
-    "resolve_happened": frozenset({("running", "running"), ("running", "compensating"), ("running", "completed")}),
-    "resolve_absent": frozenset({("running", "running")}),
-}
-
-# Moves of people: no fence, but who and why, and refused on a stale view.
-OPERATORS = frozenset(
-    {
-        "hold",
-        "release",
-        "retry_undo",
-        "retry_step",
-        "retry_passed_over",
-        "reopen",
-        "skip_undo",
-        "skip_step",
-        "resolve_happened",
-        "resolve_absent",
-    }
-)

@@ -122,7 +122,7 @@ def test_a_saga_is_found_by_every_name_that_is_printed(commands: Commands) -> No
         assert commands.json("show", printed)["run"]["id"] == id
     refused = commands("show", "hello[000000]")
     assert refused.exit_code == 1
-    assert "got no run of that name" in refused.stderr
+    assert "no run has this name" in refused.stderr
 
 
 def test_ring_sends_the_doorbell_now_and_refuses_what_is_over(commands: Commands) -> None:

@@ -10,7 +10,7 @@ import re
 import tomllib
 from collections import defaultdict
 
-from sagaworker.domain.status import MOVES
+from sagaworker.domain.moves import MOVES
 from tests.docs.pages import ROOT
 
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
@@ -80,10 +80,10 @@ def drawn() -> str:
     lines += ["  end", '  subgraph life ["the life of a saga: every move that changes or keeps its status"]']
     lines += ["    direction TB", "    none([nothing])"]
     between: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for move, pairs in MOVES.items():
-        for before, after in sorted(pairs):
-            between[before, after].append(move)
-    lines += [f'    {before} -->|"{" · ".join(moves)}"| {after}' for (before, after), moves in between.items()]
+    for name, move in MOVES.items():
+        for before, after in sorted(move.transitions):
+            between[before, after].append(name)
+    lines += [f'    {before} -->|"{" · ".join(names)}"| {after}' for (before, after), names in between.items()]
     lines += ["  end", '  ledger -. "one .sql file a move" .-> life']
     return "\n".join(lines) + "\n"
 
