@@ -172,7 +172,7 @@ def next_move(position: Position, policy: StepPolicy, *, stopping: bool = False)
     """Decide the next move of the holder.
 
     Order for a step that was left `running`: ceiling of recoveries, then cancel or run deadline, then IN_DOUBT
-    (PROTOCOL section 3, claim). Undoing looks at neither cancel nor deadline.
+    (docs/protocol.md, outcomes of an attempt). Undoing looks at neither cancel nor deadline.
     """
     match position.status:
         case RunStatus.COMPLETED | RunStatus.ROLLED_BACK | RunStatus.FAILED:

@@ -1,7 +1,7 @@
 """Where user code runs: how its time is bounded, and how it is interrupted.
 
 No asynchronous exception may ever hit ledger code: of exceptions that a signal raised inside a database transaction, one
-in four had committed all the same (PLATFORM section 2). So a place raises only while `call` is inside user code.
+in four had committed all the same (measured). So a place raises only while `call` is inside user code.
 """
 
 from __future__ import annotations

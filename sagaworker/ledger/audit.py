@@ -1,4 +1,4 @@
-"""The audit: every invariant of the protocol (section 7), asked of a database in one snapshot.
+"""The audit: every invariant of docs/protocol.md, asked of a database in one snapshot.
 
 One file of `sql/audit/` states one invariant in its first line and returns what breaks it; a sound ledger returns
 nothing. Children and approvals (invariants 21, 22) will have theirs when they exist.

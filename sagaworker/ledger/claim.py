@@ -90,7 +90,7 @@ class Hold:
 
     Every method either lands its move exactly once, leaving `position` as the ledger has it, or raises `Fenced`, or
     `Unrecordable`, having written nothing. A commit whose acknowledgement was lost is resolved by reading the run and its row together
-    (PROTOCOL section 3, rule 3); while the database cannot be reached the method tries on until the lease's local
+    (docs/protocol.md, rule 3); while the database cannot be reached the method tries on until the lease's local
     deadline has passed, and then gives the saga up.
     """
 

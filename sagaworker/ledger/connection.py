@@ -1,7 +1,7 @@
 """The database: one SQLAlchemy engine that owns the pool, and the psycopg connections the moves run on.
 
-Moves run on psycopg because a statement through SQLAlchemy's text() costs a third more (PLATFORM section 5); reads are
-composed with SQLAlchemy. Both use connections of the same pool, in autocommit: a move is one statement, or one explicit
+Moves run on psycopg because a statement through SQLAlchemy's text() costs a third more (measured); reads are composed
+with SQLAlchemy. Both use connections of the same pool, in autocommit: a move is one statement, or one explicit
 transaction.
 """
 
@@ -40,7 +40,7 @@ _Result = TypeVar("_Result")
 
 # How values are written: what psycopg reads does not depend on what a database or a role is set to.
 _FORM = {"client_encoding": "UTF8", "DateStyle": "ISO, MDY", "IntervalStyle": "postgres"}
-# PROTOCOL section 3, rule 4. The session ends what hangs; TCP finds a database host that vanished.
+# docs/protocol.md, rule 4. The session ends what hangs; TCP finds a database host that vanished.
 _SESSION = _FORM | {
     "lock_timeout": "5s",
     "statement_timeout": "10s",
@@ -521,7 +521,7 @@ def execute_one(connection: Connection, name: str, parameters: dict[str, Any]) -
 
 
 def execute_locked(connection: Connection, name: str, parameters: dict[str, Any]) -> DictRow | None:
-    """Lock the saga row, then run the move on a fresh snapshot, in one transaction (PROTOCOL section 3, rule 11)."""
+    """Lock the saga row, then run the move on a fresh snapshot, in one transaction (docs/protocol.md, rule 11)."""
     with connection.transaction():
         execute(connection, "lock_run", parameters)
         return execute_one(connection, name, parameters)

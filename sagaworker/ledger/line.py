@@ -58,7 +58,7 @@ class Line:
             return self.one(name, parameters)
 
     def locked(self, name: str, parameters: dict[str, Any]) -> dict[str, Any] | None:
-        """Lock the saga row, then run the move on a fresh snapshot, in one transaction (PROTOCOL section 3, rule 11)."""
+        """Lock the saga row, then run the move on a fresh snapshot, in one transaction (docs/protocol.md, rule 11)."""
         cursor = self._open()
         with cursor.connection.transaction():
             cursor.execute(sql("lock_run", self._schema), parameters, prepare=True)

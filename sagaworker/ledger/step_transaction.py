@@ -1,7 +1,8 @@
-"""The transaction of a TRANSACTIONAL step: what the step writes and that it completed are one commit (PROTOCOL, rule 12).
+"""The transaction of a TRANSACTIONAL step: what the step writes and that it completed are one commit.
 
 It runs on a connection of its own and locks no row of the ledger until its end, where `advance` or `complete` runs in
-it and proves the fence. So a worker that died in it, or was given up, leaves either all of it or nothing.
+it and proves the fence. So a worker that died in it, or was given up, leaves either all of it or nothing
+(docs/protocol.md, rule 12).
 """
 
 from __future__ import annotations

@@ -55,9 +55,10 @@ def write_files(page: Path, folder: Path) -> None:
             (folder / block.path).write_text(block.text, "utf-8")
 
 
-def rows(page: Path, first_column: str) -> list[list[str]]:
-    """The cells of the table whose first heading is this one."""
-    lines = page.read_text("utf-8").splitlines()
+def rows(page: Path, first_column: str, *, after: str = "") -> list[list[str]]:
+    """The cells of the first table after this text whose first heading is this one."""
+    text = page.read_text("utf-8")
+    lines = text[text.index(after) :].splitlines()
     heading = next(n for n, line in enumerate(lines) if line.startswith(f"| {first_column} |"))
     table = []
     for line in lines[heading + 2 :]:

@@ -11,7 +11,12 @@ import pytest
 
 from sagaworker.catalog import step
 from sagaworker.celery import naming
+from sagaworker.cli import app
+from sagaworker.domain.moves import MOVES
 from sagaworker.domain.state import SagaState
+from sagaworker.domain.status import RunStatus, StepStatus
+from sagaworker.errors import InvalidSetting
+from sagaworker.ledger.audit import invariants
 from sagaworker.ledger.statements import statement_files
 from sagaworker.settings import PREFIX, Settings
 from tests.docs.pages import PAGES, ROOT, links, rows
@@ -19,6 +24,11 @@ from tests.docs.picture import ARCHITECTURE, BLOCK, arrows, drawn, floors
 
 README = ROOT / "README.md"
 GUARANTEES = ROOT / "docs" / "guarantees.md"
+GUARANTEES_TESTS = ROOT / "docs" / "guarantees-tests.md"
+BESIDES = [f"G{n}" for n in range(1, 10)]
+COMMANDS = ROOT / "docs" / "cli.md"
+CONTRIBUTING = ROOT / "docs" / "contributing.md"
+PROTOCOL = ROOT / "docs" / "protocol.md"
 OPERATIONS = ROOT / "docs" / "operations.md"
 WRITING_STEPS = ROOT / "docs" / "writing-steps.md"
 SQL = {f"{name}.sql" for name in statement_files()}
@@ -68,20 +78,51 @@ def test_every_page_can_be_reached_from_the_readme():
 # -- guarantees ---------------------------------------------------------------------------------------------------------
 
 
-def test_every_row_of_the_failure_matrix_names_a_test_and_each_of_them_exists():
-    lines = GUARANTEES.read_text("utf-8").split("## Failure matrix")[1].splitlines()
-    table = [line for line in lines if line.startswith("| ") and not line.startswith(("| what goes wrong", "| |"))]
-    assert len(table) > 40
-    missing = []
-    for line in table:
-        named = TEST.findall(line)
-        assert named, f"no test in: {line}"
-        missing += [f"{path}::{name}" for path, name in named if name not in functions_in(path)]
+def test_every_row_of_the_failure_matrix_has_its_tests_and_each_of_them_exists():
+    matrix = GUARANTEES.read_text("utf-8").split("## Failure matrix")[1].splitlines()
+    table = [line for line in matrix if line.startswith("| ") and not line.startswith("| |")]
+    found = [re.match(r"\| \[(\w+)\]\(guarantees-tests\.md#(\w+)\) \| .+ \| .+ \|$", line) for line in table]
+    assert len(found) > 90
+    assert [line for line, row in zip(table, found, strict=True) if row is None or row[2] != row[1].lower()] == []
+    sections = GUARANTEES_TESTS.read_text("utf-8").split("\n### ")[1:]
+    shown_by = {name: TEST.findall(tests) for name, _, tests in (section.partition("\n") for section in sections)}
+    assert len(shown_by) == len(sections), "a row has two sections"
+    named = [row[1] for row in found if row is not None]
+    assert [name for name in shown_by if name not in (*BESIDES, "All of them")] == named
+    assert [name for name, tests in shown_by.items() if not tests] == []
+    lines = GUARANTEES_TESTS.read_text("utf-8").splitlines()
+    assert [line for line in lines if line.startswith("- ") and not TEST.fullmatch(line[2:])] == []
+    missing = [
+        (name, test) for name, tests in shown_by.items() for path, test in tests if test not in functions_in(path)
+    ]
     assert missing == []
 
 
 def test_all_nine_guarantees_are_stated():
-    assert re.findall(r"^\*\*(G\d)\. ", GUARANTEES.read_text("utf-8"), re.MULTILINE) == [f"G{n}" for n in range(1, 10)]
+    assert re.findall(r"^\*\*(G\d)\. ", GUARANTEES.read_text("utf-8"), re.MULTILINE) == BESIDES
+
+
+# -- protocol -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_protocol_explains_every_status_move_and_invariant_and_no_other():
+    def explained(column: str, page_text: str = "") -> set[str]:
+        cells = [cell for cell, *_ in rows(PROTOCOL, column, after=page_text)]
+        return {name for cell in cells for name in re.findall(r"\w+", cell)}
+
+    assert explained("status", "`saga_runs.status`") == set(RunStatus)
+    assert explained("status", "`saga_step_results.status`") == set(StepStatus)
+    assert explained("move") == set(MOVES)
+    assert explained("number") == {str(one.number) for one in invariants()}
+
+
+def test_every_rule_that_a_comment_cites_is_in_the_protocol():
+    stated = re.findall(r"^\*\*Rule (\d+)\.", PROTOCOL.read_text("utf-8"), re.MULTILINE)
+    assert stated == [str(n) for n in range(1, len(stated) + 1)]
+    sources = [path for path in (ROOT / "sagaworker").rglob("*") if path.suffix in (".py", ".sql")]
+    cited = {number for path in sources for number in re.findall(r"rule (\d+)", path.read_text("utf-8"))}
+    assert cited
+    assert cited <= set(stated)
 
 
 # -- settings and members ------------------------------------------------------------------------------------------------
@@ -104,6 +145,30 @@ def test_what_writing_steps_says_a_step_sees_is_what_a_state_has():
     text = WRITING_STEPS.read_text("utf-8").split("## What a step sees")[1].split("## Idempotency")[0]
     said = {name for cell in re.findall(r"^\| (`.+?) \|", text, re.MULTILINE) for name in re.findall(r"`(\w+)", cell)}
     assert said == {name for name in dir(SagaState) if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("name", [PREFIX + one.name.upper() for one in fields(Settings)])
+def test_every_setting_can_be_given_as_a_variable(name):
+    try:
+        Settings.from_env({name: "?"})
+    except InvalidSetting as refused:
+        assert "must be a known setting" not in str(refused)
+
+
+# -- commands and contributions -------------------------------------------------------------------------------------------
+
+
+def test_the_commands_of_the_page_are_those_there_are():
+    said = [name for cell, _ in rows(COMMANDS, "command") for name in re.findall(r"`(\w+)", cell)]
+    assert sorted(said) == sorted(app.commands)
+
+
+def test_the_files_that_contributing_names_are_there_unless_they_are_new():
+    text = CONTRIBUTING.read_text("utf-8")
+    named = re.findall(r"`([\w./]+/[\w./]+\.\w+)`( \(new\))?", text)
+    assert len(named) > 30
+    assert [path for path, is_new in named if not is_new and not (ROOT / path).is_file()] == []
+    assert [path for path, is_new in named if is_new and (ROOT / path).exists()] == []
 
 
 # -- architecture ---------------------------------------------------------------------------------------------------------

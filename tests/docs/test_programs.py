@@ -1,4 +1,4 @@
-"""The programs in the README and in docs/writing-steps.md run as written and print what the page says."""
+"""The programs in the README and in the pages on steps run as written and print what the page says."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import pytest
 
 from sagaworker.ledger.migrate import migrate
 from tests.docs.pages import PAGES, ROOT, blocks, programs, write_files
+from tests.docs.terminal import commands, lasting
 
 README = ROOT / "README.md"
 WRITING_STEPS = ROOT / "docs" / "writing-steps.md"
+TESTING = ROOT / "docs" / "testing-your-steps.md"
 
 
 def run(folder: Path, *argv: str, **env: str) -> str:
@@ -24,7 +26,7 @@ def run(folder: Path, *argv: str, **env: str) -> str:
         env={name: value for name, value in os.environ.items() if not name.startswith("SAGAWORKER_")} | env,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -56,6 +58,15 @@ def test_each_program_of_writing_steps_prints_what_stands_there(tmp_path, empty_
     printed = programs(WRITING_STEPS)[program]
     assert printed, "a program without a line of output proves little"
     assert run(tmp_path, program, SAGAWORKER_DATABASE_URL=empty_database_url) == printed
+
+
+def test_the_tests_of_testing_your_steps_pass_with_the_steps_of_writing_steps(open_folder):
+    write_files(WRITING_STEPS, open_folder)
+    write_files(TESTING, open_folder)
+    (command,) = commands(TESTING)
+    assert command.line.startswith("python ")
+    printed = run(open_folder, *command.line.split()[1:], PYTHONPATH=str(ROOT))
+    assert lasting(printed) == lasting(command.output)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
