@@ -12,16 +12,24 @@ LIVES = "tests/properties/test_machine.py"
 DEATHS = "tests/properties/test_deaths.py"
 SWEEP = "tests/recovery/test_sweep.py"
 LINES = "tests/races/test_unknown_commits.py"
+LEASES = "tests/races/test_leases.py"
+RINGING = "tests/recovery/test_ringing.py"
+LATE_EFFECTS = "tests/recovery/test_late_effects.py"
+RUN_DEADLINES = "tests/recovery/test_run_deadlines.py"
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """`tests` are run until the first of them fails. `is_liveness`: what fails may be a stated bound on being stuck."""
+    """`tests` are run until the first of them fails. `is_liveness`: what fails may be a stated bound on being stuck.
+
+    `is_timed`: it breaks a duration, and so is not in the model, which knows none.
+    """
 
     name: str
     breaks: str
     tests: tuple[str, ...]
     is_liveness: bool = False
+    is_timed: bool = False
 
     @property
     def patch(self) -> Path:
@@ -29,6 +37,13 @@ class Mutant:
 
 
 MUTANTS = (
+    Mutant("rering_without_backoff", "re-ring without backoff", (RINGING,), is_timed=True),
+    Mutant("claim_keeps_rings", "a claim that keeps `rings`", (RINGING,), is_liveness=True, is_timed=True),
+    Mutant("takeover_trusts_the_read", "take-over without the lease checked again", (LEASES,), is_timed=True),
+    Mutant("quarantine_shortened", "a second takeover shortens the quarantine", (LATE_EFFECTS,), is_timed=True),
+    Mutant("lease_from_the_answer", "lease extended from the answer's time", (LEASES,), is_timed=True),
+    Mutant("retry_past_deadline", "a parked retry sleeps past the run's deadline", (RUN_DEADLINES,), is_timed=True),
+    Mutant("undo_deadline_without_delay", "an undo's deadline forgets its delay", (LEASES,), is_timed=True),
     Mutant("no_fence", "no fence", (NAMED, LIVES)),
     Mutant("one_shot_claim", 'one-shot "recovering" flag as claim', (NAMED, SWEEP), is_liveness=True),
     Mutant("completion_ignores_cancel", "completion ignores cancel", (NAMED, LIVES)),

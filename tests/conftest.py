@@ -18,6 +18,7 @@ import pytest
 from sagaworker.embedded import EmbeddedPostgres, EmbeddedValkey
 from sagaworker.ledger.migrate import migrate
 from tests.brokers.servers import RabbitMQ
+from tests.house import HousePostgres
 from tests.servers import DatabaseServer, empty_broker
 
 
@@ -33,7 +34,8 @@ def server_folder() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def postgres(server_folder: Path) -> Iterator[EmbeddedPostgres]:
     """The session's private PostgreSQL: always ours, so a test may kill it, if it starts it again."""
-    with EmbeddedPostgres(server_folder / "postgres", durable=False) as server:
+    # With two-phase commits, which a caller's transaction may be.
+    with HousePostgres(server_folder / "postgres", {"max_prepared_transactions": "4"}) as server:
         yield server
 
 

@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 
 
 class Relay:
-    """Forwards bytes. After `lose(what, after)`, the question number `after` (from 0) is the one that is hurt:
+    """Forwards bytes. While `answering` is cleared, answers are held back.
+
+    After `lose(what, after)`, the question number `after` (from 0) is the one that is hurt:
 
     "question": it never reaches the server; "answer": the server's answer never reaches the client. Both lines are then
     cut, so the client knows only that its connection died.
@@ -26,6 +28,8 @@ class Relay:
         self._what = ""
         self._left = 0
         self.has_cut = False
+        self.answering = threading.Event()
+        self.answering.set()
         self._sockets: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
@@ -35,6 +39,7 @@ class Relay:
             self._what, self._left, self.has_cut = what, after, False
 
     def close(self) -> None:
+        self.answering.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -76,6 +81,7 @@ class Relay:
     def _answers(self, server, client, dropping):
         with contextlib.suppress(OSError):
             while chunk := server.recv(65536):
+                self.answering.wait()
                 if dropping.is_set():
                     break
                 client.sendall(chunk)

@@ -57,11 +57,21 @@ def check(engine: sa.Engine, schema: str | None = None) -> None:
         SchemaMismatch: with the revision found, the one needed, and the command to run.
         LedgerIsNewer: this version does not know the revision.
     """
-    with engine.connect() as connection:
-        revision = found(connection, schema)
+    try:
+        revision = _asked(engine, schema)
+    except sa.exc.DBAPIError as exc:
+        if not exc.connection_invalidated:
+            raise
+        # The pooled connection had died since its last use, and all older ones with it.
+        revision = _asked(engine, schema)
     refuse_newer(revision)
     if revision != head():
         raise SchemaMismatch(revision, head())
+
+
+def _asked(engine: sa.Engine, schema: str | None) -> str | None:
+    with engine.connect() as connection:
+        return found(connection, schema)
 
 
 def refuse_newer(revision: str | None) -> None:

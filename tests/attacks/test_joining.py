@@ -1,5 +1,7 @@
 """Starting inside a caller's transaction, however it is made: the saga follows it, the bell follows the commit."""
 
+import asyncio
+
 import psycopg
 import pytest
 import sqlalchemy as sa
@@ -197,10 +199,17 @@ def test_a_connection_that_is_closed_or_not_begun_is_refused_in_one_sentence(eng
         refused(engine, session, "connection must be in a transaction that can go on")
 
 
-def test_asynchronous_and_foreign_connections_are_refused_in_one_sentence(engine):
+def test_asynchronous_and_foreign_connections_are_refused_in_one_sentence(engine, database_url):
+    said = "must be a SQLAlchemy Connection or Session over psycopg 3"
     with sa.create_engine("sqlite://").connect() as connection:
-        refused(engine, connection, "must be a SQLAlchemy Connection or Session over psycopg 3")
-    refused(engine, psycopg.AsyncConnection, "must be a SQLAlchemy Connection or Session over psycopg 3")
+        refused(engine, connection, said)
+
+    async def asynchronous():
+        async with await psycopg.AsyncConnection.connect(database_url) as connection:
+            refused(engine, connection, said)
+
+    asyncio.run(asynchronous())
+    assert ids(engine) == []
 
 
 def test_an_asynchronous_session_is_refused_in_one_sentence(engine, database_url):

@@ -48,6 +48,10 @@ def test_a_move_that_meets_no_database_is_done_when_it_is_back(own_postgres, bro
         stage.finished(new.id, timeout=60)
         assert stage.engine.get(parked[0].id).cancel_reason == "no longer wanted"
         assert str(stage.engine.get(parked[0].id).status) == "rolled_back"
+        # Once: each of the three asks again while the database is away.
+        asked = [entry.type for run in parked for entry in stage.engine.timeline(run.id).journal]
+        assert (asked.count("saga.cancel_requested"), asked.count("operator.held")) == (1, 1)
+        assert len(stage.engine.list()) == 3
         assert stage.engine.audit() == []
     finally:
         stage.close()

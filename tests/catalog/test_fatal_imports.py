@@ -57,7 +57,7 @@ def in_a_child(engine, saga_id):
         engine.after_fork()
         engine.registry._steps.clear()
         end = engine.run_episode(saga_id, place=ChildPlace())
-        os._exit({"unrunnable": 0, "completed": 1}.get(end.outcome, 2))
+        os._exit({"unrunnable": 0, "completed": 3}.get(end.outcome, 2))  # 1 is how the hard end ends it
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
@@ -109,7 +109,7 @@ def test_with_the_module_mended_a_retry_lets_it_go_on(engine, run_id, package):
         rung_in_vain(engine)
     (package / "ends.py").write_text(WORKS)
     engine.retry(run_id, reason="mended", who="ana")
-    assert in_a_child(engine, run_id) == 1
+    assert in_a_child(engine, run_id) == 3
     assert str(engine.get(run_id).status) == "completed"
     assert engine.audit() == []
 
@@ -122,7 +122,7 @@ def test_an_import_that_only_fails_counts_as_none_that_ended_a_process(engine, r
         assert in_a_child(engine, run_id) == 0
     (package / "ends.py").write_text(WORKS)
     rung_in_vain(engine)
-    assert in_a_child(engine, run_id) == 1
+    assert in_a_child(engine, run_id) == 3
 
 
 def test_a_hang_that_no_signal_ends_is_ended_with_its_process(engine, run_id, package):

@@ -159,15 +159,34 @@ def test_a_connection_that_the_broker_closed_meanwhile_is_replaced(broker_url):
 def test_a_forked_child_rings_on_a_connection_of_its_own(broker_url):
     bells = ringer(broker_url)
     bells.ring(BELLS[:1])
+    pushed = pushers(broker_url)
+    assert len(pushed) == 1
+    told, tells = os.pipe()
+    stays, leave = os.pipe()
     pid = os.fork()
     if pid == 0:
+        os.close(leave)
         try:
             bells.ring(BELLS[:2])
+            os.write(tells, b"rung")
+            os.read(stays, 1)  # until the parent has looked
         finally:
             os._exit(0)
+    os.close(tells)
+    assert os.read(told, 4) == b"rung"
+    assert len(pushers(broker_url) - pushed) == 1, "a connection that the parent does not have"
     bells.ring(BELLS[:3])
+    assert len(pushers(broker_url) - pushed) == 1, "nor did the child take the parent's away"
+    os.close(leave)
     os.waitpid(pid, 0)
     assert length(broker_url) == 6
+
+
+def pushers(broker_url):
+    """Ids of the connections whose last command was to push, of this broker's database."""
+    with redis.Redis.from_url(broker_url) as client:
+        number = str(client.connection_pool.connection_kwargs.get("db", 0))
+        return {one["id"] for one in client.client_list() if one["db"] == number and one["cmd"] in ("lpush", "exec")}
 
 
 def test_no_broker_is_said_plainly():

@@ -184,4 +184,5 @@ def _of(worker, text):
 
 def _after(worker, text):
     log = worker.logs()
+    assert text in log
     return log[log.find(text) :].split("raised expected")[0]

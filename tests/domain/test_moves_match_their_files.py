@@ -27,16 +27,16 @@ def test_every_file_says_in_its_first_line_what_it_is():
         assert re.match(r"-- (move|read|lock|lease|rings|notes): ", file.read_text()), name
 
 
+PROOFS = {"claim": "r.fence = %(seen_fence)s", "take_over": "r.fence = found.fence"}
+
+
 def test_every_update_of_a_run_by_a_holder_proves_the_fence():
+    """Of the run itself: each writes the fence to its row, too, and names its episode by it."""
     for name in made_by(Maker.HOLDER) | {"take_over", "pass_over"}:
-        assert "fence = %(fence)s" in (text := FILES[name].read_text()) or name in (
-            "claim",
-            "take_over",
-        ), name
-        if name == "claim":
-            assert "r.fence = %(seen_fence)s" in text
-        if name == "take_over":
-            assert "r.fence = found.fence" in text
+        text = FILES[name].read_text()
+        (update,) = re.findall(r"UPDATE saga_runs AS r.*?RETURNING", text, re.DOTALL)
+        where = update.rpartition("\n  WHERE")[2]
+        assert re.search(rf"(^|AND)\s+{re.escape(PROOFS.get(name, 'r.fence = %(fence)s'))}(?!\w)", where), name
 
 
 def test_every_move_of_an_operator_says_who_and_why_and_leaves_the_fence_alone():

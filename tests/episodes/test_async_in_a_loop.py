@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from sagaworker.catalog.step import step_of
+from tests.episodes import steps
 from tests.showing import timeline
 
 S = "tests.episodes.steps:"
@@ -27,6 +28,8 @@ def test_a_saga_of_async_steps_walks_and_is_undone_inside_a_running_loop(engine,
 
     found = asyncio.run(within())
     assert found.status == ("rolled_back" if "Declines" in names else "completed"), timeline(engine, run.id)
+    assert engine.list_step_results(run.id)[0].output == {"async": True}
+    assert ("async undo" in steps.EFFECTS) == ("Declines" in names)
 
 
 def test_it_sees_the_callers_context_and_raises_what_it_raises():

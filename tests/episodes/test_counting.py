@@ -7,6 +7,7 @@ import pytest
 
 from sagaworker.domain.status import RunStatus
 from sagaworker.telemetry import metrics
+from tests.holding import claimed, expire
 
 FIRST_USE_IN_MANY_THREADS = """
 import sys, threading
@@ -50,10 +51,21 @@ def test_the_first_use_of_the_counters_never_raises(program):
 
 
 def test_a_saga_and_a_sweep_go_on_when_nothing_can_be_counted(engine, monkeypatch):
+    asked = []
+
     def refuse():
+        asked.append(True)
         raise OSError("no space left on the device of PROMETHEUS_MULTIPROC_DIR")
 
     monkeypatch.setattr(metrics, "counters", refuse)
     run = engine.start("t", ["steps.echo"])
     assert engine.run(run.id).status is RunStatus.COMPLETED
-    assert engine.sweep().rung == 0
+    orphan, dead = (engine.start("t", ["steps.echo"], recovery_policy="restart") for _ in range(2))
+    claimed(engine, orphan.id).close()
+    expire(engine, orphan.id)
+    assert engine.sweep().restarted == 1
+    claimed(engine, dead.id).close()
+    assert engine.take_over_dead(engine.owner) == 1
+    for left in (orphan, dead):
+        assert engine.run(left.id).status is RunStatus.COMPLETED
+    assert asked

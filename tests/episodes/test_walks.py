@@ -1,5 +1,6 @@
 """Whole walks in this process, on a real PostgreSQL: what the ledger says and what the steps saw."""
 
+import json
 import threading
 
 import psycopg
@@ -117,6 +118,8 @@ def test_a_long_retry_parks_the_saga_and_frees_the_worker(engine):
 def test_async_members_run_in_a_loop_of_their_own(engine):
     run = walked(engine, S + "Async", S + "Declines")
     assert run.status is RunStatus.ROLLED_BACK
+    assert statuses(engine, run) == ["compensated", "failed"]
+    assert engine.list_step_results(run.id)[0].output == {"async": True}
     assert steps.EFFECTS == ["async undo"]
 
 
@@ -329,8 +332,12 @@ def test_the_context_limit_holds_over_all_steps(engine, settings):
     from sagaworker.engine import Engine
 
     with Engine(settings.replace(max_context_bytes=1000)) as small:
-        run = small.start("test", [S + "Wordy"] * 20)
-        assert small.run(run.id).status is RunStatus.ROLLED_BACK
+        run = small.run(small.start("test", [S + "Wordy"] * 20).id)
+        rows = small.list_step_results(run.id)
+        assert run.status is RunStatus.ROLLED_BACK
+        assert "must be at most 1000 bytes of JSON, got 1029" in rows[-1].error["message"], rows[-1].error
+        assert len(json.dumps(run.context, separators=(",", ":"))) <= 1000
+        assert len(run.context) == len(rows) - 1
 
 
 def test_an_id_that_is_none_is_refused(engine):

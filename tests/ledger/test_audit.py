@@ -12,6 +12,7 @@ import pytest
 
 from sagaworker.domain.records import Finding
 from sagaworker.domain.values import Json
+from sagaworker.ledger import audit as audit_module
 from sagaworker.ledger.audit import audit, invariants
 from sagaworker.ledger.connection import Database
 from tests.conftest import DatabaseServer
@@ -297,8 +298,38 @@ def test_audit_of_some_sagas_says_nothing_about_others(ledger):
     assert ledger.found(saga_ids=[]) == set()
 
 
-def test_audit_reads_one_snapshot_and_writes_nothing(ledger):
-    """The session it sets is gone with it: the next user of the connection may write, and not for half an hour."""
+def test_audit_reads_one_snapshot(ledger, monkeypatch):
+    """What is moved while it reads is for the next one: else each saga on its way would look broken."""
+    database = Database(ledger.url)
+    read = audit_module._findings
+
+    def moved(connection, invariant, parameters):
+        found = list(read(connection, invariant, parameters))
+        if invariant.number == 1:
+            ledger.change(_run("cancel_requested = true"), "completed")
+        return iter(found)
+
+    monkeypatch.setattr(audit_module, "_findings", moved)
+    assert audit(database, sweep_interval=SWEEP) == []
+    monkeypatch.setattr(audit_module, "_findings", read)
+    assert {finding.invariant for finding in audit(database, sweep_interval=SWEEP)} == {12}
+    database.close()
+
+
+def test_audit_cannot_write(ledger, monkeypatch):
+    def writes(connection, _invariant, _parameters):
+        connection.execute("UPDATE saga_runs SET rings = rings")
+        return iter(())
+
+    database = Database(ledger.url)
+    monkeypatch.setattr(audit_module, "_findings", writes)
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        audit(database, sweep_interval=SWEEP)
+    database.close()
+
+
+def test_the_session_of_an_audit_is_gone_with_it(ledger):
+    """The next user of the connection may write, and not for half an hour."""
     database = Database(ledger.url, pool_size=1)
     audit(database, sweep_interval=SWEEP)
     with database.checkout() as connection:

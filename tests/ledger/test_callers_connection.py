@@ -29,7 +29,9 @@ def test_what_a_caller_registers_on_its_connection_does_not_change_a_run(engine,
         run = engine.start("t", ["steps.echo"], inputs={"a": [1]}, key="k", connection=connection)
         again = engine.start("t", ["steps.echo"], inputs={"a": [1]}, key="k", connection=connection)
     assert (again.id, dict(again.inputs), again.step_modules) == (run.id, {"a": [1]}, run.step_modules)
-    assert again.started_at == engine.get(run.id).started_at
+    found = engine.get(run.id)
+    assert (again.inserted_at, again.wake_at) == (found.inserted_at, found.wake_at)
+    assert found.inserted_at is not None
 
 
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])

@@ -290,6 +290,8 @@ def test_a_hold_during_an_undo_stops_below_it(engine):
     steps.UndoCalls.hook = Hook()
     held = engine.run(run.id)
     assert (held.status, held.waiting_for) == (RunStatus.COMPENSATING, "hold")
+    assert statuses(engine, run) == ["compensating", "compensated", "failed"]
+    assert steps.EFFECTS == ["execute 0", "execute 1", "undo 1 completed last=1"], "the lower undo has not begun"
     engine.release(run.id, **WHY)
     assert engine.run(run.id).status is RunStatus.ROLLED_BACK
 
@@ -347,7 +349,11 @@ def test_a_cancel_of_a_saga_on_hold_acts_when_it_is_released(engine):
 def test_a_saga_that_waits_for_its_retry_can_be_held_and_goes_on_at_its_release(engine):
     run = engine.start("t", [S + "RetriesLater"])
     assert engine.run(run.id).waiting_for == "retry"
-    engine.hold(run.id, **WHY)
+    assert engine.hold(run.id, **WHY).waiting_for == "hold"
+    with psycopg.connect(engine.settings.database_url, autocommit=True) as connection:
+        connection.execute("UPDATE saga_runs SET wake_at = now() WHERE wake_at IS NOT NULL")  # it would be due now
+    assert engine.sweep().rung == 0
+    assert engine.run(run.id).waiting_for == "hold"
     engine.release(run.id, **WHY)
     assert engine.run(run.id).status is RunStatus.COMPLETED
 

@@ -86,20 +86,28 @@ def test_a_claim_that_is_answered_after_its_lease_begins_nothing_and_lets_go_at_
         assert pair[0].run(run.id).status is RunStatus.COMPLETED
 
 
+def retried(hold):
+    return hold.retry(walk.Retry(delay=0.0, error=ERROR, doubted=True), park=False, undo_timeout=TIMEOUT)
+
+
 LATE_MOVES = {
     "advance": lambda hold: advance(hold, '{"late": true}', last=True),
-    "retry": lambda hold: hold.retry(
-        walk.Retry(delay=0.0, error=ERROR, doubted=True), park=False, undo_timeout=TIMEOUT
-    ),
+    "advance to a next step": lambda hold: advance(hold, '{"late": true}'),
+    "retry": retried,
     "fail": lambda hold: hold.fail(
         walk.Fail(reason="x", error_class=ErrorClass.STEP_FAILED, undo_self=True), undo_timeout=TIMEOUT
     ),
     "begin": lambda hold: hold.begin(TIMEOUT),
     "park": lambda hold: hold.park(WaitingFor.OPERATOR, None),
     "yield": lambda hold: hold.yield_(),
+}
+LATE_UNDOS = {
     "compensated": lambda hold: hold.compensated(
         walk.RecordUndo(result=StepStatus.COMPENSATED), attempted=True, undo_timeout=TIMEOUT
     ),
+    "retry": retried,
+    "park": lambda hold: hold.park(WaitingFor.QUARANTINE, 60.0),
+    "yield": lambda hold: hold.yield_(),
 }
 
 
@@ -108,15 +116,42 @@ def test_a_late_worker_writes_nothing_into_a_saga_that_was_taken_over(pair, move
     one, two = pair
     run = one.start("t", ["steps.echo"])
     late = claimed(one, run.id)
-    expire(one, run.id)
-    assert two.sweep().restarted == 1
-    before = two.timeline(run.id)
-    with pytest.raises(Fenced):
-        LATE_MOVES[move](late)
-    assert two.timeline(run.id) == before
+    writes_nothing(pair, late, LATE_MOVES[move])
     with pytest.raises(Fenced):
         one.upsert_step_result(run.id, 0, fence=late.fence, output=1)
     assert two.run(run.id).status is RunStatus.COMPLETED, timeline(two, run.id)
+
+
+@pytest.mark.parametrize("move", LATE_UNDOS)
+def test_a_late_worker_writes_nothing_into_an_undo_that_was_taken_over(pair, move):
+    one, two = pair
+    run = one.start("t", ["steps.echo"])
+    late = claimed(one, run.id)
+    doubt = walk.Fail(reason="x", error_class=ErrorClass.STEP_IN_DOUBT, undo_self=True, doubted=True)
+    assert late.fail(doubt, undo_timeout=TIMEOUT).status is RunStatus.COMPENSATING
+    writes_nothing(pair, late, LATE_UNDOS[move])
+    assert two.run(run.id).status is RunStatus.ROLLED_BACK, timeline(two, run.id)
+
+
+def test_a_late_worker_ends_no_doubt_of_a_saga_that_was_taken_over(pair):
+    one, two = pair
+    run = one.start("t", ["steps.echo"])
+    claimed(one, run.id).close()
+    one.take_over_dead(one.owner)
+    late = claimed(one, run.id)  # inherits the doubt of the first
+    writes_nothing(pair, late, lambda hold: hold.absent())
+    assert two.run(run.id).status is RunStatus.COMPLETED, timeline(two, run.id)
+
+
+def writes_nothing(pair, late, move):
+    """Its saga is where it left it, but for the fence: nothing else refuses its move."""
+    one, two = pair
+    expire(one, late.saga_id)
+    assert two.sweep().restarted == 1
+    before = two.timeline(late.saga_id)
+    with pytest.raises(Fenced):
+        move(late)
+    assert two.timeline(late.saga_id) == before
 
 
 def test_a_late_worker_cannot_complete_a_saga_that_another_holds(pair):
@@ -243,7 +278,6 @@ def test_short_attempts_between_two_beats_do_not_shorten_the_lease(pair):
 
 def test_a_cancel_and_the_last_advance_at_once_end_either_way_but_never_both(pair):
     one, two = pair
-    ends = set()
     for _ in range(30):
         run = one.start("t", ["steps.echo"])
         hold = claimed(one, run.id)
@@ -256,9 +290,42 @@ def test_a_cancel_and_the_last_advance_at_once_end_either_way_but_never_both(pai
         else:
             assert answer == "not_active"
             assert two.get(run.id).status is RunStatus.COMPLETED
-        ends.add(answer)
         hold.close()
-    assert ends <= {"requested", "not_active"}
+
+
+@pytest.mark.parametrize("first", ["cancel", "advance"])
+def test_of_a_cancel_and_the_last_advance_that_wait_for_each_other_the_first_decides(pair, first):
+    one, two = pair
+    run = one.start("t", ["steps.echo"])
+    hold = claimed(one, run.id)
+    acts = {"cancel": lambda: two.cancel(run.id), "advance": lambda: advance(hold, last=True).status}
+    answers = in_line(one, run.id, sorted(acts.items(), key=lambda act: act[0] != first))
+    if first == "cancel":
+        assert answers == {"cancel": "requested", "advance": RunStatus.COMPENSATING}
+        hold.compensated(walk.RecordUndo(result=StepStatus.COMPENSATED), attempted=True, undo_timeout=TIMEOUT)
+    else:
+        assert answers == {"advance": RunStatus.COMPLETED, "cancel": "not_active"}
+    hold.close()
+
+
+def in_line(engine, saga_id, acts):
+    """Let acts come to the locked row of a saga one after the other, and let go of it; what each came to."""
+    answers = {}
+    threads = []
+    url = engine.settings.database_url
+    with psycopg.connect(url) as stranger, psycopg.connect(url, autocommit=True) as watcher:
+        stranger.execute("SELECT FROM saga_runs WHERE id = %s FOR UPDATE", (saga_id,))
+        for count, (name, act) in enumerate(acts, start=1):
+            threads.append(
+                threading.Thread(target=lambda name=name, act=act: answers.update({name: act()}), daemon=True)
+            )
+            threads[-1].start()
+            wait_until(lambda count=count: watcher.execute(WAITING).fetchone() == (count,), what=f"{name} waits")
+        stranger.rollback()
+    for thread in threads:
+        thread.join(PATIENCE)
+        assert not thread.is_alive(), "each of them must come to an end"
+    return answers
 
 
 def test_a_takeover_and_an_advance_at_once_leave_one_of_them(pair):
@@ -295,9 +362,8 @@ def test_a_cancel_and_a_claim_at_once_never_lose_the_cancel(pair):
         if hold is None:
             assert answer == "cancelled"
         else:
-            assert answer in ("requested", "rolled_back")
-            if answer == "requested":
-                assert advance(hold, last=True).status is RunStatus.COMPENSATING
-                hold.compensated(walk.RecordUndo(result=StepStatus.COMPENSATED), attempted=True, undo_timeout=TIMEOUT)
+            assert answer == "requested"
+            assert advance(hold, last=True).status is RunStatus.COMPENSATING
+            hold.compensated(walk.RecordUndo(result=StepStatus.COMPENSATED), attempted=True, undo_timeout=TIMEOUT)
             hold.close()
         assert two.get(run.id).status is RunStatus.ROLLED_BACK

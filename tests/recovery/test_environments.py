@@ -53,13 +53,20 @@ def test_one_call_may_start_the_same_key_in_two_environments(engines):
 
 
 def test_a_definition_of_another_environment_is_not_used(engines):
-    for engine, recovery in zip(engines, ("restart", "compensate", "hold"), strict=True):
-        engine.definitions._store.put(
-            Definition(kind="order", steps=STEPS, recovery_policy=recovery), engine.settings.source_env
+    own = [
+        (engine, number, recovery)
+        for number, (engine, recovery) in enumerate(
+            zip(engines, ("restart", "compensate", "hold"), strict=True), start=1
         )
-    for engine, recovery in zip(engines, ("restart", "compensate", "hold"), strict=True):
+    ]
+    for engine, number, recovery in own:
+        engine.definitions._store.put(
+            Definition(kind="order", steps=STEPS * number, recovery_policy=recovery), engine.settings.source_env
+        )
+    for engine, number, recovery in own:
         assert [one.definition.recovery_policy for one in engine.definitions.known(["order"])] == [recovery]
-        assert engine.start("order").definition_version is not None
+        run = engine.start("order")
+        assert (len(run.step_modules), run.source_env) == (number, engine.settings.source_env)
 
 
 def test_a_start_or_a_sweep_for_another_environment_uses_that_ones_definitions(engines):

@@ -86,6 +86,9 @@ def test_callback_beats_all(engine):
 
 
 def test_own_policy_of_the_run_comes_after_both_definitions(engine):
+    orphan(engine, actor_id="billing", recovery_policy="hold")
+    assert engine.sweep(actor_registry=registered("restart")).restarted == 1
+    engine.run(engine.list()[0].id)
     first = orphan(engine, actor_id="billing", recovery_policy="hold")
     defined(engine, *registered("compensate"))
     assert engine.sweep().compensated == 1

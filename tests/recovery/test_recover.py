@@ -3,13 +3,15 @@
 import logging
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
 
 from sagaworker import Engine
 from sagaworker.domain.status import RunStatus
-from sagaworker.recovery.sweep import BATCH, RINGS, ROUNDS
 from tests.holding import claimed
+from tests.races.test_fences import WAITING
 from tests.recovery.abandoned import abandon, another, execute, orphan
+from tests.waiting import PATIENCE, wait_until
 
 
 def test_recover_loads_definitions_takes_over_and_rings(engine, rung):
@@ -52,12 +54,44 @@ def test_ten_ticks_in_a_row_are_one_recovery(engine):
     assert engine.get(run.id).recoveries == 1
 
 
-def test_of_three_beats_that_tick_at_once_one_sweeps(engine):
+@pytest.fixture
+def seen(engine):
+    """An orphan that no sweep can take over, so that each that looks for orphans counts it as skipped."""
+    run = orphan(engine)
+    execute(engine, "UPDATE saga_runs SET recoveries = 2147483647 WHERE id = %s", run.id)
+    yield run
+    execute(engine, "UPDATE saga_runs SET recoveries = 0 WHERE id = %s", run.id)
+    engine.sweep()
+
+
+def at_once(engine, count, sweep, *, ago):
+    """What so many sweeps came to, the last one so many seconds ago, that all wait to note whose turn it is."""
+    engine.sweep()
+    execute(
+        engine, "UPDATE saga_sweeps SET last_at = last_at - make_interval(secs => %s) WHERE name LIKE 'sweep %%'", ago
+    )
+    url = engine.settings.database_url
+    with (
+        ThreadPoolExecutor(count) as pool,
+        psycopg.connect(url) as stranger,
+        psycopg.connect(url, autocommit=True) as watcher,
+    ):
+        stranger.execute("SELECT FROM saga_sweeps WHERE name LIKE 'sweep %' FOR UPDATE")
+        asked = [pool.submit(sweep) for _ in range(count)]
+        wait_until(lambda: watcher.execute(WAITING).fetchone() == (count,), what="all wait for their turn")
+        stranger.rollback()
+        return [one.result(PATIENCE) for one in asked]
+
+
+def test_of_beats_that_tick_at_once_one_sweeps(engine, seen):
+    with another(engine, sweep_interval=60) as slow:
+        assert sorted(result.skipped for result in at_once(slow, 5, slow.sweep_tick, ago=31)) == [0, 0, 0, 0, 1]
+
+
+def test_a_beat_that_ticks_soon_after_another_does_nothing(engine):
     orphan(engine)
     with another(engine, sweep_interval=60) as slow:
-        with ThreadPoolExecutor(3) as pool:
-            results = list(pool.map(lambda _: slow.sweep_tick(), range(3)))
-        assert sorted(result.restarted for result in results) == [0, 0, 1]
+        assert slow.sweep_tick().restarted == 1
         abandon(slow, slow.list()[0].id)
         assert slow.sweep_tick().restarted == 0
         execute(slow, "UPDATE saga_sweeps SET last_at = last_at - interval '31 seconds' WHERE name LIKE 'sweep %'")
@@ -108,11 +142,10 @@ def test_a_worker_sweeps_when_no_beat_did_for_three_ticks_and_not_before(engine)
         assert worker.sweep_if_overdue() is None
 
 
-def test_of_all_children_that_notice_a_dead_beat_one_sweeps(engine):
-    orphan(engine)
-    with another(engine, sweep_interval=60) as worker, ThreadPoolExecutor(8) as pool:
-        results = [result for result in pool.map(lambda _: worker.sweep_if_overdue(), range(8)) if result is not None]
-    assert sum(result.restarted for result in results) == 1
+def test_of_all_children_that_notice_a_dead_beat_one_sweeps(engine, seen):
+    with another(engine, sweep_interval=60) as worker:
+        results = at_once(worker, 8, worker.sweep_if_overdue, ago=181)
+    assert sum(result.skipped for result in results) == 1
 
 
 @pytest.mark.parametrize("recoveries", [0, 2])
@@ -134,7 +167,6 @@ def test_one_sweep_after_a_mass_death_is_bounded_and_so_are_its_doorbells(engine
     monkeypatch.setattr("sagaworker.recovery.sweep.BATCH", 4)
     monkeypatch.setattr("sagaworker.recovery.sweep.ROUNDS", 3)
     monkeypatch.setattr("sagaworker.recovery.sweep.RINGS", 10)
-    assert (BATCH * ROUNDS, RINGS) == (2000, 1000)
     for run in engine.start_many([{"kind": "t", "steps": ["steps.echo"]} for _ in range(30)]):
         claimed(engine, run.id).close()
     execute(engine, "UPDATE saga_episodes SET lease_until = now() - interval '1 second'")

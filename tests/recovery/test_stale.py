@@ -58,6 +58,10 @@ def test_an_old_episode_is_listed_and_so_is_an_old_due_run_among_younger_ones(en
 def test_a_long_step_with_a_living_heartbeat_is_not_stale(engine):
     held = claimed(engine, engine.start("t", ["steps.echo"]).id)
     execute(engine, "UPDATE saga_episodes SET started_at = now() - interval '1 day'")
+    expire(engine, held.saga_id)
+    assert ids(engine.list_stale_running()) == [held.saga_id]
+    with engine.database.checkout() as connection:
+        engine.ledger.extend([(held.saga_id, held.fence)], connection)
     assert engine.list_stale_running() == []
     assert engine.sweep().restarted == 0
     execute(engine, "UPDATE saga_episodes SET started_at = now()")

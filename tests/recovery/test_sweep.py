@@ -9,9 +9,10 @@ import pytest
 from sagaworker.domain import walk
 from sagaworker.domain.status import RunStatus, StepStatus
 from sagaworker.episodes import HostPlace
+from sagaworker.recovery.sweep import BATCH
 from tests.episodes import steps
 from tests.holding import TIMEOUT, advance, claimed, end_quarantine, expire
-from tests.recovery.abandoned import execute
+from tests.recovery.abandoned import another, execute
 from tests.showing import timeline
 from tests.waiting import wait_until
 
@@ -143,30 +144,36 @@ def test_a_dead_owner_is_taken_over_once_and_others_are_left_alone(engine):
     engine.take_over_dead(engine.owner)
 
 
-def test_what_was_committed_and_never_rung_is_rung_later_and_later(engine, rung):
-    run = engine.start("t", ["steps.echo"])
-    rung.clear()
-    for expected in (
-        120,
-        240,
-        300,
-    ):  # twice the sweep's interval, doubled, at most five minutes; a quarter more or less
-        assert engine.ring_due() == 0
-        before = execute(engine, "UPDATE saga_runs SET wake_at = clock_timestamp() RETURNING wake_at")[0][0]
-        assert engine.ring_due() == 1
-        after = execute(engine, "SELECT clock_timestamp()")[0][0]
-        wake_at = engine.get(run.id).wake_at
-        assert wake_at - before >= timedelta(seconds=0.75 * expected)
-        assert wake_at - after <= timedelta(seconds=1.25 * expected)
+def test_what_was_committed_and_never_rung_is_rung_later_and_later(engine):
+    rung = []
+    with another(engine, rung, sweep_interval=60.0) as sweeper:
+        run = sweeper.start("t", ["steps.echo"])
+        rung.clear()
+        # Twice the sweep's interval, doubled each time, at most five minutes; a quarter more or less.
+        for expected in (120, 240, 300):
+            assert sweeper.ring_due() == 0
+            before = execute(engine, "UPDATE saga_runs SET wake_at = clock_timestamp() RETURNING wake_at")[0][0]
+            assert sweeper.ring_due() == 1
+            after = execute(engine, "SELECT clock_timestamp()")[0][0]
+            wake_at = engine.get(run.id).wake_at
+            assert wake_at - before >= timedelta(seconds=0.75 * expected)
+            assert wake_at - after <= timedelta(seconds=1.25 * expected)
     assert rung == [run.id] * 3
 
 
-def test_a_parked_retry_is_woken_when_it_is_due_and_claimed_without_a_bell(engine, rung):
+def test_a_parked_retry_that_is_due_is_claimed_without_having_been_woken(engine):
+    run = engine.start("t", [S + "RetriesLater"])
+    assert engine.run(run.id).waiting_for == "retry"
+    execute(engine, "UPDATE saga_runs SET wake_at = now()")
+    assert engine.run(run.id).status is RunStatus.COMPLETED, timeline(engine, run.id)
+    assert "saga.woken" not in [entry.type for entry in engine.timeline(run.id).journal]
+
+
+def test_a_parked_retry_is_woken_when_it_is_due(engine, rung):
     run = engine.start("t", [S + "RetriesLater"])
     engine.run(run.id)
     assert engine.ring_due() == 0
-    with psycopg.connect(engine.settings.database_url, autocommit=True) as connection:
-        connection.execute("UPDATE saga_runs SET wake_at = now()")
+    execute(engine, "UPDATE saga_runs SET wake_at = now()")
     rung.clear()
     assert engine.ring_due() == 1
     assert engine.get(run.id).waiting_for is None
@@ -258,8 +265,8 @@ def test_a_step_missing_on_this_worker_strands_only_its_own_saga(engine):
     assert engine.run(run.id).status is RunStatus.COMPLETED
 
 
-@pytest.mark.parametrize("count", [450])
-def test_a_mass_death_is_taken_over_in_bounded_batches(engine, count):
+def test_a_mass_death_is_taken_over_in_bounded_batches(engine):
+    count = 2 * BATCH + 50
     runs = engine.start_many([{"kind": "t", "steps": ["steps.echo"]} for _ in range(count)])
     for run in runs:
         claimed(engine, run.id).close()
@@ -267,6 +274,8 @@ def test_a_mass_death_is_taken_over_in_bounded_batches(engine, count):
         connection.execute("UPDATE saga_episodes SET lease_until = now() - interval '1 second'")
     assert engine.sweep().restarted == count
     assert engine.sweep().restarted == 0
+    of_each = "SELECT count(*) FROM saga_events WHERE type = 'saga.taken_over' GROUP BY xmin::text ORDER BY 1"
+    assert execute(engine, of_each) == [(50,), (BATCH,), (BATCH,)], "takeovers of each transaction"
 
 
 def test_ten_thousand_parked_sagas_take_no_episode_and_no_look_of_a_sweep(engine, rung):

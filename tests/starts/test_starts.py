@@ -58,6 +58,7 @@ def test_a_bad_argument_stores_nothing(engine, given, said):
 def test_a_bad_kind_stores_nothing(engine, kind):
     with pytest.raises(InvalidInput, match="kind must be"):
         engine.start(kind, ["steps.echo"])
+    assert engine.list() == []
 
 
 def test_the_same_key_with_equal_inputs_returns_the_existing_run_whatever_its_status(engine):
@@ -71,8 +72,15 @@ def test_the_same_key_with_equal_inputs_returns_the_existing_run_whatever_its_st
 
 def test_the_same_key_with_other_inputs_is_refused_naming_both(engine):
     first = engine.start("order", ["steps.echo"], inputs={"n": 1}, key="42")
-    with pytest.raises(KeyConflict, match=first.id):
+    with pytest.raises(KeyConflict, match=first.id) as refused:
         engine.start("order", ["steps.echo"], inputs={"n": 2}, key="42")
+    other = engine.start("order", ["steps.echo"], inputs={"n": 2}, key="43")
+    with psycopg.connect(engine.settings.database_url) as connection:
+        hashes = dict(connection.execute("SELECT key, inputs_hash FROM saga_runs").fetchall())
+    assert other.key == "43"
+    assert (refused.value.inputs_hash, refused.value.existing_hash) == (hashes["43"], hashes["42"])
+    assert all(one[:12] in str(refused.value) for one in hashes.values())
+    assert len(engine.list()) == 2
 
 
 def test_start_stamps_stack_and_environment_unless_the_caller_says_otherwise(settings):
