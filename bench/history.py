@@ -21,7 +21,7 @@ from sagaworker.engine import Engine
 
 FEW = 1_000
 STEPS = 10
-TABLES = {"saga_runs": "id", "saga_step_results": "saga_id", "saga_events": "saga_id", "episodes": "saga_id"}
+TABLES = {"saga_runs": "id", "saga_step_results": "saga_id", "saga_events": "saga_id", "saga_episodes": "saga_id"}
 BATCH = 50_000
 
 # A uuid ordered by time, as the engine's are, made from the number of the copy so that all tables agree on it.

@@ -12,6 +12,7 @@ import psycopg
 from rich.console import Console
 
 from chaos import oracle, plan
+from chaos.alive import Alive
 from chaos.faults import Faults
 from chaos.judging import Verdict, verdict
 from chaos.load import acknowledged
@@ -39,13 +40,22 @@ def main() -> int:
             _say(f"{size.sagas} sagas in {size.window:g} s, {sum(size.faults.values())} faults, seed {asked.seed}")
             stage.start_clients(size, seed=asked.seed, opens_at=time.time() + 1)
             faults = Faults(stage, asked.seed)
-            _hurt(faults, asked.seed, size)
-            _say("the last fault is over; waiting for the backlog")
-            with faults.healed():
-                backlog = _backlog(stage, faults, size)
+            with Alive(faults.pools) as alive:
+                _hurt(faults, asked.seed, size)
+                _say("the last fault is over; waiting for the backlog")
+                with faults.healed():
+                    backlog = _backlog(stage, faults, size)
             stage.clients.stop()
             _say("judging")
-            found = verdict(stage, faults, seed=asked.seed, forged=forged, spurious=spurious, backlog=backlog)
+            found = verdict(
+                stage,
+                faults,
+                alive.looks,
+                seed=asked.seed,
+                forged=forged,
+                spurious=spurious,
+                backlog=backlog,
+            )
         report = _report(asked.seed, size, faults, found, time.monotonic() - began)
     finally:
         if not asked.keep:

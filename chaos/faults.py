@@ -56,6 +56,7 @@ class Faults:
         self.away: list[tuple[float, float]] = []  # when the database was
         self.last_at = time.time()
         self._stopped: set[int] = set()  # who sleeps now
+        self._mains = threading.Lock()
         self._database = threading.Lock()
         self._broker = threading.Lock()
         self._pool = ThreadPoolExecutor(max_workers=24, thread_name_prefix="fault")
@@ -152,8 +153,13 @@ class Faults:
     def _kill_main(self) -> bool:
         """Preferably one with no child that sleeps, for its late writes are wanted too, and while both are at work.
 
-        Without any worker nothing resumes before one has started, and that would be all the run measured.
+        Without any worker nothing resumes before one has started, and that would be all the run measured. So one kill at a
+        time: two that wait would else find both at work at the same moment, and kill both.
         """
+        with self._mains:
+            return self._kill_a_main()
+
+    def _kill_a_main(self) -> bool:
         until = time.monotonic() + AIM_SECONDS
         pools = {main: set(self._stage.children(main)) for main in MAINS}
         while not self._are_at_work(pools.values()):
@@ -174,6 +180,14 @@ class Faults:
         self.hits.append(Hit(at, pid, "main"))
         self.hits += [Hit(at, child, "child of main") for child in children]
         return True
+
+    def pools(self) -> dict[int, list[int]]:
+        """By pid of its main, the children of each pool that live and are not stopped."""
+        mains = {pid: main for main in MAINS if (pid := self._stage.supervisor.pid(main)) is not None}
+        return {
+            pid: [child for child in self._stage.children(main) if child not in self._stopped and _lives(child)]
+            for pid, main in mains.items()
+        }
 
     def _are_at_work(self, pools: Iterable[set[int]]) -> bool:
         busy = {aim.pid for aim in self._insiders("")} - self._stopped

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 
 from chaos import oracle, plan, planted, world
+from chaos.alive import Pools, Span, nobody, within
 from chaos.facts import facts
 from chaos.faults import Faults, Hit
 from chaos.load import acknowledged
@@ -48,6 +49,11 @@ class Resumed:
     taken_at: float
     seconds: float
 
+    @property
+    def span(self) -> Span:
+        """From the fault to the next claim."""
+        return self.hit.at, self.hit.at + self.seconds
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -58,8 +64,20 @@ class Verdict:
     breaches: list[str]
 
 
-def verdict(stage: Stage, faults: Faults, *, seed: int, forged: int, spurious: int, backlog: float | None) -> Verdict:
-    """Judge a finished run. `backlog` is the seconds it took after the last fault, None where it never ended."""
+def verdict(
+    stage: Stage,
+    faults: Faults,
+    looks: Sequence[tuple[float, Pools]],
+    *,
+    seed: int,
+    forged: int,
+    spurious: int,
+    backlog: float | None,
+) -> Verdict:
+    """Judge a finished run. `backlog` is the seconds it took after the last fault, None where it never ended.
+
+    `looks`: which pools lived, at many times of the run.
+    """
     known = acknowledged(stage.client_logs)
     with psycopg.connect(stage.postgres.url, autocommit=True) as connection:
         on_record = facts(connection, plan.KIND)
@@ -80,7 +98,10 @@ def verdict(stage: Stage, faults: Faults, *, seed: int, forged: int, spurious: i
     ]
     outages = [away for away in faults.away if away[1] - away[0] >= 2 * plan.LEASE]
     judged = [one for one in resumed if not _is_within(one, outages)]
-    usual = [one.seconds for one in judged]
+    unattended = nobody(looks, _first_claims(episodes))
+    # What was asked of takeovers and queues: a resumption without the time in which nobody was there.
+    usual = [one.seconds - within(one.span, unattended) for one in judged]
+    alone = [one for one in judged if within(one.span, unattended)]
     apart = [one.seconds for one in resumed if _is_within(one, outages)]
     held = [one.seconds for one in judged if _is_within(one, faults.away)]
     kills = sum(hit.fault in KILLS for hit in faults.hits)
@@ -110,6 +131,8 @@ def verdict(stage: Stage, faults: Faults, *, seed: int, forged: int, spurious: i
         "resumptions, p50, p99, max, s": _spread(usual),
         "of these in or soon after a database restart": _spread(held),
         "apart: taken over in the outage or two leases after": _spread(apart),
+        "no pool at work, s": [round(ended - began, 1) for began, ended in unattended],
+        "of the resumptions those that waited for one, all their time": _spread([one.seconds for one in alone]),
         "resumptions by fault": _by_fault(judged, lambda one: one.seconds),
         "until taken over, by fault": _by_fault(judged, lambda one: one.taken_at - one.hit.at),
         "the slowest": _slowest(judged, faults.done),
@@ -157,6 +180,14 @@ def _resumed(hits: Sequence[Hit], episodes: Sequence[tuple[Any, ...]]) -> tuple[
         if following is not None and following[0] == saga_id:
             resumed.append(Resumed(hit, ended, following[2] - hit.at))
     return resumed, len(in_hold)
+
+
+def _first_claims(episodes: Sequence[tuple[Any, ...]]) -> dict[int, float]:
+    """When each pool child began its first episode, by pid."""
+    found: dict[int, float] = {}
+    for _, pid, began, _, _ in episodes:
+        found[pid] = min(began, found.get(pid, began))
+    return found
 
 
 def _by_fault(resumed: Sequence[Resumed], of: Callable[[Resumed], float]) -> dict[str, tuple[float, ...]]:

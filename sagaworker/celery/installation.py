@@ -207,6 +207,8 @@ def _surroundings(process: Process, witness: Witness) -> type[bootsteps.StartSto
             _find_steps_here()
             process.stop.clear()
             self._forks = "prefork" in parent.pool_cls.__module__
+            if "thread" in parent.pool_cls.__module__:
+                process.sagas_at_once = parent.concurrency
             if self._forks:
                 witness.prepare()
 

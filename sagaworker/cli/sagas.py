@@ -143,10 +143,14 @@ def refuse_unless_completed(engine: Engine, run: SagaRun) -> None:
 @click.option("--kind")
 @click.option("--key")
 @click.option("--actor", "actor_id")
+@click.option("--conversation", "conversation_id")
 @click.option("--needs-person", is_flag=True, default=None, help="Only those that go no further without a person.")
 @click.option("--since", metavar="AGO|INSTANT", help="Only those started since: 90s, 15m, 2h, 3d, or an ISO instant.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 @click.option("--offset", type=click.IntRange(0), default=0)
+@click.option(
+    "--after", metavar="ID", help="The next page: only older ones than that saga, the last of the page before."
+)
 @json_option
 def list_(*, status: tuple[str, ...], limit: int, offset: int, as_json: bool, **filters: Any) -> None:
     """List sagas, newest first, and what each waits for."""
@@ -157,6 +161,8 @@ def list_(*, status: tuple[str, ...], limit: int, offset: int, as_json: bool, **
         print_json(runs)
     elif runs:
         render.console().print(render.runs_table(runs, passed_over))
+        if len(runs) == limit:
+            click.echo(f"for older ones, the same with: --after {runs[-1].id}", err=True)
     else:
         click.echo("no sagas")
 

@@ -46,8 +46,17 @@ class Engine(EngineStarts, EngineCancels, EngineEpisodes, EngineOperators, Engin
     """
 
     def __init__(
-        self, settings: Settings | None = None, *, ring: Ring | None = None, failpoints: Failpoints | None = None
+        self,
+        settings: Settings | None = None,
+        *,
+        ring: Ring | None = None,
+        failpoints: Failpoints | None = None,
+        pool_size: int | None = None,
     ) -> None:
+        """`pool_size`: as many connections stay open, those in use counted; without it up to 5 that are not in use.
+
+        More are opened while they are needed.
+        """
         self.settings = settings or Settings.from_env()
         if self.settings.database_url is None:
             raise InvalidSetting(
@@ -57,7 +66,9 @@ class Engine(EngineStarts, EngineCancels, EngineEpisodes, EngineOperators, Engin
         self._ring = ring
         self._failpoints = failpoints or Failpoints.from_env()
         hurt = cursor_class(self._failpoints) if self._failpoints else None
-        self.database = Database(self.settings.database_url, schema=self.settings.schema, cursor_class=hurt)
+        self.database = Database(
+            self.settings.database_url, schema=self.settings.schema, pool_size=pool_size, cursor_class=hurt
+        )
         self.ledger = Ledger(
             self.database,
             Periods(

@@ -6,7 +6,9 @@ import builtins
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import TypeAlias
 
+from sagaworker.domain.filter import Filter
 from sagaworker.domain.records import Finding, SagaRun, StepResult, Timeline
 from sagaworker.engine.area import Area
 from sagaworker.errors import SagaNotFound, WaitTimeout
@@ -14,6 +16,8 @@ from sagaworker.ledger import audit, version
 from sagaworker.ledger.outage import OUTAGE
 from sagaworker.reads.names import Finder
 from sagaworker.starts.requests import checked_id, checked_page, checked_since, checked_statuses
+
+Since: TypeAlias = datetime | timedelta | float | str
 
 
 class EngineReads(Area):
@@ -56,28 +60,33 @@ class EngineReads(Area):
         order: str = "desc",
         exclude_archived: bool = False,
         needs_person: bool | None = None,
-        since: datetime | timedelta | float | str | None = None,
+        since: Since | None = None,
+        after: str | None = None,
     ) -> builtins.list[SagaRun]:
         """Runs, newest first unless order is "asc", without their contexts; at most 1,000 a page.
 
+        `after`: the next page after that run, whose id is the last of the page before: as quick for the thousandth page as
+        for the first. `offset` reads all that it leaves out.
         `needs_person`: those of which `explain` says that nothing more happens without a person; False, the others.
         `since`: started then or later: an aware datetime, or a timedelta or seconds back from now by the database's
         clock; as text an ISO 8601 instant with its offset, or a duration such as "90s", "15m", "2h", "3d".
         """
-        statuses = checked_statuses(status)
         checked_page(limit, offset, order)
         return self.reads.runs(
-            statuses=statuses,
-            kind=kind,
-            actor_id=actor_id,
-            key=key,
-            conversation_id=conversation_id,
-            limit=limit,
-            offset=offset,
-            descending=order == "desc",
-            exclude_archived=exclude_archived,
-            needs_person=needs_person,
-            since=checked_since(since),
+            Filter(
+                statuses=tuple(checked_statuses(status)),
+                kind=kind,
+                actor_id=actor_id,
+                key=key,
+                conversation_id=conversation_id,
+                exclude_archived=exclude_archived,
+                needs_person=needs_person,
+                since=checked_since(since),
+                after=None if after is None else self.id_of(after),
+                limit=limit,
+                offset=offset,
+                descending=order == "desc",
+            )
         )
 
     def list_step_results(self, saga_id: str) -> builtins.list[StepResult]:
@@ -120,9 +129,13 @@ class EngineReads(Area):
             time.sleep(min(pause, left))
             pause = min(pause * 1.5, 0.5)
 
-    def audit(self) -> builtins.list[Finding]:
-        """Check every invariant of the ledger; an empty list is a sound ledger."""
-        return audit.audit(self.database, sweep_interval=self.settings.sweep_interval)
+    def audit(self, *, since: Since | None = None) -> builtins.list[Finding]:
+        """Check every invariant of the ledger; an empty list is a sound ledger.
+
+        Without `since` it reads all rows there are. With it, those of sagas that are not over or ended since: all that a
+        move has touched since, but not what was changed by hand in older ones.
+        """
+        return audit.audit(self.database, sweep_interval=self.settings.sweep_interval, since=checked_since(since))
 
     def check_schema(self) -> None:
         """Refuse a database whose tables are not those of this version."""

@@ -41,6 +41,8 @@ class EngineRecovery(EngineReads):
         `actor_registry` win over the loaded ones, and these over the database's), else the run's own, else `fail`.
         `source_stack` takes its own runs and those without one, None takes all; `source_env` takes exactly its own,
         None those without one. Both default to the settings. `stale_after`: leave alone what is younger than that.
+        A sweep works for at most five seconds or half a sweep interval; what is left then the next one does. Several at
+        the same time share the work.
 
         Raises:
             InvalidInput: `stale_after` is negative or no duration; nothing was swept.
@@ -57,7 +59,7 @@ class EngineRecovery(EngineReads):
         return self.recovery.tick(_scope(self.settings))
 
     def sweep_if_overdue(self) -> SweepResult | None:
-        """Sweep if no sweep of this scope began for three ticks; None if one did."""
+        """Sweep if no sweep of this scope began for a tick and a half; None if one did."""
         return self.recovery.sweep_if_overdue(_scope(self.settings))
 
     def ring_due(self) -> int:

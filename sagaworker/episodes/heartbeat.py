@@ -7,7 +7,6 @@ import os
 import threading
 
 from sagaworker.ledger.claim import Hold
-from sagaworker.ledger.connection import Connection
 from sagaworker.ledger.lease import Lease, now
 from sagaworker.ledger.line import UNKNOWN
 from sagaworker.ledger.moves import Ledger
@@ -18,8 +17,9 @@ BEATS_PER_LEASE = 4  # three may be lost before the lease is
 
 
 class Heartbeat:
-    """Extends leases from a connection of its own. The thread starts with the first hold and belongs to this process.
+    """Extends leases. The thread starts with the first hold and belongs to this process.
 
+    Each beat borrows a connection from the pool, which opens another one where all are in use: a beat waits for nobody.
     It lives in the process whose work it vouches for, so it dies with it; a forked child starts its own.
     """
 
@@ -58,27 +58,19 @@ class Heartbeat:
             self._thread.join(timeout=5)
 
     def _run(self) -> None:
-        connection: Connection | None = None
         while not self._closed.is_set():
             self._wanted.wait()
             if self._closed.wait(self._interval):
                 break
             try:
-                if connection is None:
-                    connection = self._ledger.database.connect()
-                self._beat(connection)
+                self._beat()
             except UNKNOWN as exc:
                 log.warning("heartbeat failed, the leases run on: %s", exc)
-                if connection is not None:
-                    connection.close()
-                connection = None
             except Exception:
                 # Whatever it is, the thread must live: without it every long step of this process becomes an orphan.
                 log.exception("heartbeat failed")
-        if connection is not None:
-            connection.close()
 
-    def _beat(self, connection: Connection) -> None:
+    def _beat(self) -> None:
         with self._lock:
             if not self._held:
                 self._wanted.clear()
@@ -87,7 +79,7 @@ class Heartbeat:
         if not held:
             return
         sent_at = now()
-        still_held = self._ledger.extend(list(held), connection)
+        still_held = self._ledger.database.again(lambda connection: self._ledger.extend(list(held), connection))
         for identity, lease in held.items():
             beat = still_held.get(identity)
             if beat is None:

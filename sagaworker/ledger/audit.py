@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from importlib.resources import files
 from typing import Any, LiteralString
@@ -37,6 +37,15 @@ _SESSION: tuple[LiteralString, ...] = (
     "SET LOCAL enable_hashjoin = on",
     "SET LOCAL enable_mergejoin = on",
 )
+# Which column of a table names the saga. Each is read for some sagas alone where only those are asked for.
+_SAGA_ID = {
+    b"saga_runs": b"id",
+    b"saga_step_results": b"saga_id",
+    b"saga_events": b"saga_id",
+    b"saga_episodes": b"saga_id",
+}
+_ROWS = b"%b AS NOT MATERIALIZED (SELECT t.* FROM %b AS t WHERE t.%b = ANY(%%(saga_ids)s::uuid[]))"
+_EVERY_RUN = b"every_run AS (SELECT r.id, r.kind, r.key, r.source_env, r.archived_at FROM saga_runs AS r)"
 _FIRST_LINE = re.compile(rb"-- invariant (\d+): (.+)\n")
 
 
@@ -61,23 +70,27 @@ def invariants() -> tuple[Invariant, ...]:
     return tuple(sorted(found, key=lambda invariant: invariant.number))
 
 
-def audit(database: Database, *, sweep_interval: timedelta, saga_ids: Sequence[str] | None = None) -> list[Finding]:
+def audit(
+    database: Database,
+    *,
+    sweep_interval: timedelta,
+    since: datetime | timedelta | None = None,
+    saga_ids: Sequence[str] | None = None,
+) -> list[Finding]:
     """Check every invariant in one read-only snapshot; an empty list is a sound ledger.
 
-    Without `saga_ids` it reads every row of the ledger, in time linear in their number, and blocks nobody. At most
+    It reads every row of the ledger, in time linear in their number, and blocks nobody. With `saga_ids` it reads the rows
+    of those sagas alone; with `since` of those that are not over or ended since, or that long ago. At most
     `MOST` findings of each invariant are returned. Invariants 18 and 19 say that nothing lies unattended for more than
     three sweeps: they hold while a sweep is running, and speak of an outage after one.
     """
-    parameters = {
-        "sweep_interval": sweep_interval,
-        "saga_ids": None if saga_ids is None else list(saga_ids),
-        "most": MOST,
-    }
+    parameters: dict[str, Any] = {"sweep_interval": sweep_interval, "most": MOST}
     # A connection of its own: one of the pool may have died with a server that was restarted.
     try:
         with database.connect() as connection, connection.transaction():
             for statement in _SESSION:
                 connection.execute(statement)
+            parameters["saga_ids"] = saga_ids if since is None else _moved_since(connection, since)
             return [finding for invariant in invariants() for finding in _findings(connection, invariant, parameters)]
     except psycopg.Error as exc:
         database.refuse_older(exc)
@@ -97,22 +110,43 @@ def _findings(connection: Connection, invariant: Invariant, parameters: dict[str
 
 def _rehashed(connection: Connection, parameters: dict[str, Any]) -> list[tuple[str, str]]:
     """Runs whose inputs no longer hash to what was recorded at the start; streams, so memory does not grow."""
-    query = files("sagaworker.ledger").joinpath("sql", AUDIT, "inputs.sql").read_bytes()
     columns = sql.SQL("f.saga_id::text, f.inputs, f.inputs_hash")
     breaches: list[tuple[str, str]] = []
     with connection.cursor("audit_inputs", row_factory=tuple_row) as cursor:
         cursor.itersize = 1000
-        cursor.execute(_limited(query, schema_of(connection), columns, parameters), parameters)
+        cursor.execute(_limited(_file("inputs"), schema_of(connection), columns, parameters), parameters)
         for saga_id, inputs, inputs_hash in cursor:
             if canonical_hash(inputs) != inputs_hash and len(breaches) < MOST:
                 breaches.append((saga_id, f"the inputs do not have the hash {inputs_hash} that was recorded"))
     return breaches
 
 
+def _moved_since(connection: Connection, since: datetime | timedelta) -> list[str]:
+    """Sagas that are not over, or ended since."""
+    query = qualified(_file("since"), schema_of(connection))
+    is_age = isinstance(since, timedelta)
+    parameters = {"age": since if is_age else None, "instant": None if is_age else since}
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        return [saga_id for (saga_id,) in cursor.execute(query, parameters)]
+
+
+def _file(name: str) -> bytes:
+    return files("sagaworker.ledger").joinpath("sql", "audit", f"{name}.sql").read_bytes()
+
+
 def _limited(query: bytes, schema: str, columns: sql.SQL, parameters: dict[str, Any]) -> sql.Composed:
-    """The query with its columns as asked, for the given sagas only; PostgreSQL moves the condition inwards."""
-    text = sql.SQL(qualified(query, schema).decode())  # pyright: ignore[reportArgumentType] - the text is a file of ours
-    whole = sql.SQL("SELECT {} FROM (\n{}\n) AS f").format(columns, text)
+    """The query with its columns as asked; for some sagas only, each table in it is that table's rows of those sagas.
+
+    So every row is found by its saga's id. A condition around the whole query would not get into its aggregates.
+    """
+    tables = [qualified(_EVERY_RUN, schema)]
     if parameters["saga_ids"] is None:
-        return whole
-    return whole + sql.SQL(" WHERE f.saga_id = ANY(%(saga_ids)s::uuid[])")
+        query = qualified(query, schema)
+    else:
+        tables += [qualified(_ROWS % (table, table, id), schema) for table, id in _SAGA_ID.items()]
+    whole = sql.SQL("WITH {} SELECT {} FROM (\n{}\n) AS f")
+    return whole.format(_text(b", ".join(tables)), columns, _text(query))
+
+
+def _text(statement: bytes) -> sql.SQL:
+    return sql.SQL(statement.decode())  # pyright: ignore[reportArgumentType] - the text is a file of ours

@@ -32,6 +32,7 @@ from sagaworker.errors import InvalidSetting, SagaworkerError, SchemaMismatch
 from sagaworker.ledger import version
 from sagaworker.ledger.names import qualified
 from sagaworker.ledger.outage import LOST
+from sagaworker.ledger.pool import ExactPool
 from sagaworker.ledger.statements import statement_files
 
 Connection: TypeAlias = psycopg.Connection[Any]
@@ -301,9 +302,10 @@ class Database:
         database_url: str,
         *,
         schema: str | None = None,
-        pool_size: int = 5,
+        pool_size: int | None = None,
         cursor_class: type[psycopg.Cursor[Any]] | None = None,
     ) -> None:
+        """`pool_size`: as many connections stay open, those in use counted; without it up to 5 that are not in use."""
         self._schema = schema
         self._parameters = parameters_of(database_url)
         # Another cursor only for failpoints: SQLAlchemy's own reads use it too.
@@ -315,7 +317,8 @@ class Database:
             "postgresql+psycopg://",
             creator=self.connect,
             isolation_level="AUTOCOMMIT",
-            pool_size=pool_size,
+            poolclass=sa.QueuePool if pool_size is None else ExactPool,
+            pool_size=pool_size or 5,
             max_overflow=-1,
             pool_recycle=1800,
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 import sqlalchemy as sa
@@ -16,7 +18,7 @@ from sqlalchemy import exc as sa_exc
 from sagaworker.errors import InvalidInput, InvalidSetting, SagaworkerError
 from sagaworker.ledger.connection import migrating_engine
 from sagaworker.ledger.names import VERSION_TABLE
-from sagaworker.ledger.version import found, known, migrations_folder, refuse_newer
+from sagaworker.ledger.version import found, known, migrations_folder, quoted, refuse_newer
 
 # It tells at INFO, in every worker's log, which database it looks at.
 logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
@@ -27,6 +29,7 @@ _LOCK = 0x5A6A_0001
 _LOCK_SECONDS = 1
 _LOCK_TRIES = 20
 _PAUSE_SECONDS = 1.0
+_BUILD_SECONDS = 60  # for which an index waits for transactions that write; nobody waits for it meanwhile
 
 
 # What else carries the name of a table of an old ledger. Constraints first: renaming one renames its index.
@@ -46,8 +49,8 @@ class LedgerBusy(SagaworkerError):
 
     def __str__(self) -> str:
         return (
-            f"tables of the ledger must be free for a moment, got them locked in each of {_LOCK_TRIES} tries; nothing was"
-            " changed\nwait for an audit or a dump to end; find other transactions in pg_stat_activity, by xact_start"
+            "tables of the ledger must be free for a moment, got them locked all the time; nothing was changed"
+            "\nwait for an audit or a dump to end; find other transactions in pg_stat_activity, by xact_start"
         )
 
 
@@ -66,7 +69,8 @@ def migrate(database_url: str, revision: str = "head", *, schema: str | None = N
     in a table of our own, so that an application's Alembic history in the same schema is neither read nor written.
 
     All of it in one transaction under an advisory lock: it happens wholly or not at all, and once. Moves wait behind it
-    for a second at most while it waits for one table's lock, and as long as it takes once it has all.
+    for a second at most while it waits for one table's lock, and as long as it takes once it has all. Indexes on tables
+    that may be large are built before it, while moves go on.
 
     Raises:
         InvalidInput: there is no such revision.
@@ -79,19 +83,78 @@ def migrate(database_url: str, revision: str = "head", *, schema: str | None = N
             f"one of: base, {', '.join(known())}, head",
         )
     engine = migrating_engine(database_url)
-    for _ in range(_LOCK_TRIES):
-        try:
-            return _migrated(engine, revision, schema)
-        except sa_exc.OperationalError as exc:
-            if not isinstance(exc.orig, psycopg.errors.LockNotAvailable):
-                raise
-            time.sleep(_PAUSE_SECONDS)
+    with _turn(engine) as outside:
+        _build_indexes(outside, revision, schema)
+        for _ in range(_LOCK_TRIES):
+            try:
+                return _migrated(engine, revision, schema)
+            except sa_exc.OperationalError as exc:
+                if not isinstance(exc.orig, psycopg.errors.LockNotAvailable):
+                    raise
+                time.sleep(_PAUSE_SECONDS)
     raise LedgerBusy
+
+
+@contextmanager
+def _turn(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A connection outside of transactions that has the advisory lock of the database, until it is closed.
+
+    It asks again and again: a statement that waits for the lock would have a snapshot, and whoever has the lock and builds
+    an index waits for all snapshots.
+    """
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        while not connection.scalar(sa.text("SELECT pg_try_advisory_lock(:lock)"), {"lock": _LOCK}):
+            time.sleep(_PAUSE_SECONDS / 10)
+        yield connection
+
+
+def _build_indexes(connection: sa.Connection, revision: str, schema: str | None) -> None:
+    """Build what migrations on the way only declare, CONCURRENTLY: that lets moves go on, and cannot be in a transaction.
+
+    A build that was broken off leaves an index that nobody uses and every move writes: it is made anew.
+    """
+    table = "saga_runs" if schema is None else f"{quoted(schema)}.saga_runs"
+    if not _exists(connection, table):
+        return  # a new ledger: its tables are empty when the migration comes to them
+    where = connection.scalar(
+        sa.text(
+            "SELECT n.nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
+            " WHERE c.oid = to_regclass(:table)"
+        ),
+        {"table": table},
+    )
+    inside = f"{quoted(str(where))}."
+    connection.execute(sa.text(f"SET lock_timeout = '{_BUILD_SECONDS}s'"))
+    for name, columns in _indexes_between(found(connection, str(where)), revision).items():
+        is_valid = connection.scalar(
+            sa.text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)"), {"name": inside + name}
+        )
+        try:
+            if is_valid is False:
+                connection.execute(sa.text(f"DROP INDEX CONCURRENTLY {inside}{name}"))
+            if not is_valid:
+                connection.execute(sa.text(f"CREATE INDEX CONCURRENTLY {name} ON {inside}{columns}"))
+        except sa_exc.OperationalError as exc:
+            if isinstance(exc.orig, psycopg.errors.LockNotAvailable):
+                raise LedgerBusy from None
+            raise
+
+
+def _indexes_between(current: str | None, revision: str) -> dict[str, str]:
+    """What the migrations on the way want built beforehand; none on the way down, or of a ledger that is newer."""
+    if revision == "base" or (current is not None and current not in known()):
+        return {}
+    wanted = [one for one in known() if (current or "") < one and (revision == "head" or one <= revision)]
+    scripts = ScriptDirectory.from_config(_config())
+    indexes: dict[str, str] = {}
+    for one in wanted:
+        script = scripts.get_revision(one)
+        indexes |= getattr(script and script.module, "CREATED", {})
+    return indexes
 
 
 def _migrated(engine: sa.Engine, revision: str, schema: str | None) -> str:
     with engine.begin() as connection:
-        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         connection.execute(sa.text(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'"))
         _enter(connection, schema)
         adopted = _adopt(connection)

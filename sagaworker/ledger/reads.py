@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc as sa_exc
 
 from sagaworker.domain.explain import IMPORTING_FOR, IMPORTS, PASSED_OVER
+from sagaworker.domain.filter import Filter
 from sagaworker.domain.records import Episode, JournalEntry, SagaRun, StepResult, Timeline
 from sagaworker.domain.status import EpisodeOutcome, RunStatus, StepStatus, WaitingFor
 from sagaworker.domain.values import Json
@@ -60,6 +61,42 @@ _NEEDS_PERSON = sa.or_(
 )
 
 
+_IS_ENDED = saga_runs.c.status.in_([sa.literal_column(f"'{one.value}'") for one in RunStatus if one.is_terminal])
+CLOCKS = timedelta(days=1)  # as far as the clock of a client, of which its ids tell, may be from the database's
+
+
+def _ending(id: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
+    """As the index saga_runs_by_ending says it: with literals, or it is not used."""
+    return sa.func.right(sa.cast(id, sa.Text), sa.literal_column("6"))
+
+
+def _conditions(wanted: Filter) -> Iterator[sa.ColumnElement[bool]]:
+    """What the runs have in common, so that the indexes of active, failed and rolled back ones are used where they can."""
+    if wanted.statuses:
+        yield saga_runs.c.status.in_([sa.literal_column(f"'{status.value}'") for status in wanted.statuses])
+        yield saga_runs.c.protocol_version >= sa.literal_column("1")  # or saga_runs_active is not used
+    for column in (saga_runs.c.kind, saga_runs.c.actor_id, saga_runs.c.key, saga_runs.c.conversation_id):
+        value = getattr(wanted, column.name)
+        if value is not None:
+            yield column == value
+    if wanted.exclude_archived:
+        yield saga_runs.c.archived_at.is_(None)
+    if wanted.needs_person is not None:
+        yield _NEEDS_PERSON if wanted.needs_person else ~_NEEDS_PERSON
+    if wanted.since is not None:
+        yield from _started_since(wanted.since)
+
+
+def _started_since(since: datetime | timedelta) -> Iterator[sa.ColumnElement[bool]]:
+    """By the database's clock; and by the ids, whose order ends the search where all that follow are older."""
+    first = sa.func.clock_timestamp() - since if isinstance(since, timedelta) else sa.cast(since, sa.DateTime(True))
+    yield saga_runs.c.inserted_at >= first
+    millis = sa.func.greatest(sa.cast(sa.extract("epoch", first - CLOCKS) * 1000, sa.BigInteger), 0)
+    digits = sa.func.rpad(sa.func.lpad(sa.func.to_hex(millis), 12, "0"), 32, "0")
+    # In a sub-select: what a clock says bounds no index scan.
+    yield saga_runs.c.id >= sa.select(sa.cast(digits, sa.UUID(as_uuid=False))).scalar_subquery()
+
+
 class Named(NamedTuple):
     """A run that a name may mean, and the environment it is of."""
 
@@ -95,45 +132,14 @@ class Reads:
             lambda connection: {run.id: run for run in map(_bare_run, connection.execute(query).mappings())}
         )
 
-    def runs(  # noqa: PLR0913 - one parameter for each filter
-        self,
-        *,
-        statuses: Sequence[RunStatus] = (),
-        kind: str | None = None,
-        actor_id: str | None = None,
-        key: str | None = None,
-        conversation_id: str | None = None,
-        limit: int,
-        offset: int,
-        descending: bool,
-        exclude_archived: bool = False,
-        needs_person: bool | None = None,
-        since: datetime | timedelta | None = None,
-    ) -> list[SagaRun]:
+    def runs(self, wanted: Filter) -> list[SagaRun]:
         """Runs by start time (ids are time-ordered), filtered and paged, without their contexts."""
-        query = sa.select(*_RUN)
-        if statuses:
-            query = query.where(saga_runs.c.status.in_([sa.literal_column(f"'{status.value}'") for status in statuses]))
-            query = query.where(
-                saga_runs.c.protocol_version >= sa.literal_column("1")
-            )  # or saga_runs_active is not used
-        for column, value in (
-            (saga_runs.c.kind, kind),
-            (saga_runs.c.actor_id, actor_id),
-            (saga_runs.c.key, key),
-            (saga_runs.c.conversation_id, conversation_id),
-        ):
-            if value is not None:
-                query = query.where(column == value)
-        if exclude_archived:
-            query = query.where(saga_runs.c.archived_at.is_(None))
-        if needs_person is not None:
-            query = query.where(_NEEDS_PERSON if needs_person else ~_NEEDS_PERSON)
-        if since is not None:
-            first = sa.func.clock_timestamp() - since if isinstance(since, timedelta) else since
-            query = query.where(saga_runs.c.inserted_at >= first)
-        order = saga_runs.c.id.desc() if descending else saga_runs.c.id.asc()
-        page = query.order_by(order).limit(limit).offset(offset)
+        query = sa.select(*_RUN).where(*_conditions(wanted))
+        id = saga_runs.c.id
+        if wanted.after is not None:
+            query = query.where(id < wanted.after if wanted.descending else id > wanted.after)
+        order = id.desc() if wanted.descending else id.asc()
+        page = query.order_by(order).limit(wanted.limit).offset(wanted.offset)
         return self._asked(lambda connection: [_bare_run(row) for row in connection.execute(page).mappings()])
 
     def passed_over(self, saga_ids: Sequence[str]) -> set[str]:
@@ -146,14 +152,18 @@ class Reads:
         """Runs of a kind whose key is `rest`, or whose id ends with it; of several environments' the own one's."""
         if "\x00" in kind or "\x00" in rest:
             return []
+        columns = (saga_runs.c.id, saga_runs.c.source_env)
         of_kind = saga_runs.c.kind == kind
-        keyed = sa.select(saga_runs.c.id, saga_runs.c.source_env).where(of_kind, saga_runs.c.key == rest)
+        keyed = sa.select(*columns).where(of_kind, saga_runs.c.key == rest)
         current = keyed.where(saga_runs.c.archived_at.is_(None)).limit(limit)
+        ends_so = sa.and_(of_kind, saga_runs.c.key.is_(None), _ending(saga_runs.c.id) == rest)
+        # All active ones are read, by their index: they are few. OFFSET 0 keeps the planner from another one.
+        active = sa.select(saga_runs).where(_IS_ACTIVE).offset(sa.literal_column("0")).subquery()
+        in_active = sa.select(active.c.id, active.c.source_env).where(
+            active.c.kind == kind, active.c.key.is_(None), _ending(active.c.id) == rest
+        )
         ending = (
-            sa.select(saga_runs.c.id, saga_runs.c.source_env)
-            .where(of_kind, saga_runs.c.key.is_(None), sa.func.right(sa.cast(saga_runs.c.id, sa.Text), 6) == rest)
-            .order_by(saga_runs.c.id.desc())
-            .limit(limit)
+            sa.union_all(sa.select(*columns).where(ends_so, _IS_ENDED), in_active).order_by(sa.desc("id")).limit(limit)
         )
 
         def ask(connection: sa.Connection) -> list[Named]:

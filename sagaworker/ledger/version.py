@@ -43,7 +43,7 @@ def head() -> str:
 def found(connection: sa.Connection, schema: str | None = None) -> str | None:
     """The revision of the ledger in that schema, None: where the search_path leads. None where there is no ledger."""
     table = sa.table(VERSION_TABLE, sa.column("version_num"), schema=schema)
-    name = VERSION_TABLE if schema is None else f"{_quoted(schema)}.{VERSION_TABLE}"
+    name = VERSION_TABLE if schema is None else f"{quoted(schema)}.{VERSION_TABLE}"
     if connection.scalar(sa.text("SELECT to_regclass(:name)"), {"name": name}) is None:
         return None
     revision: str | None = connection.scalar(sa.select(table.c.version_num))
@@ -84,5 +84,6 @@ def refuse_newer(revision: str | None) -> None:
         raise LedgerIsNewer(revision, head())
 
 
-def _quoted(schema: str) -> str:
+def quoted(schema: str) -> str:
+    """A schema as a quoted identifier."""
     return '"' + schema.replace('"', '""') + '"'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from sagaworker.catalog.bounded import Hung, bounded
@@ -11,6 +12,7 @@ from sagaworker.domain.definition import POLICIES, Definition
 from sagaworker.domain.records import SagaRun
 from sagaworker.domain.recovery import decided_policy, legal_policy
 from sagaworker.ledger.connection import Connection
+from sagaworker.ledger.lease import now
 from sagaworker.ledger.line import Line
 from sagaworker.ledger.moves import Ledger, Orphan
 
@@ -45,11 +47,19 @@ class Policies:
         self._source_env = source_env
         self._connection = connection
 
-    def of(self, orphans: Sequence[Orphan]) -> list[tuple[Orphan, str]]:
-        """Each orphan with the policy that decides over it."""
+    def of(self, orphans: Sequence[Orphan], *, until: float = math.inf) -> list[tuple[Orphan, str]]:
+        """Each orphan with the policy that decides over it.
+
+        Without those that a slow callback was not asked about by `until`, a time of `lease.now`.
+        """
         kinds = sorted({orphan.kind for orphan in orphans})
         stored = self._definitions.stored_policies(self._source_env, kinds, self._connection)
-        return [(orphan, self._decided(orphan, stored)) for orphan in orphans]
+        chosen: list[tuple[Orphan, str]] = []
+        for orphan in orphans:
+            if chosen and self._resolve is not None and now() >= until:
+                break
+            chosen.append((orphan, self._decided(orphan, stored)))
+        return chosen
 
     def _decided(self, orphan: Orphan, stored: Mapping[Pair, str]) -> str:
         pair = (orphan.actor_id, orphan.kind)

@@ -14,6 +14,7 @@ from sagaworker.domain.definition import Definition
 from sagaworker.domain.records import Doorbell, SagaRun, SweepResult
 from sagaworker.domain.recovery import RecoverResult, Scope
 from sagaworker.failpoints import Failpoints
+from sagaworker.ledger.lease import now
 from sagaworker.ledger.moves import Ledger, Orphan, TakenOver
 from sagaworker.ledger.outage import OUTAGE, POISON
 from sagaworker.ledger.recovery import Due, Sweeping
@@ -24,11 +25,15 @@ from sagaworker.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
-BATCH = 200  # takeovers in one transaction, so that no lock is held long
-ROUNDS = 10  # batches in one sweep: after a mass death the rest is for the next tick
-PAGES = 100  # pages of expired episodes one sweep looks at, where others were first or nothing can be done
-RINGS = 1000  # doorbells one tick rings at most; what is left is due at the next one
-OVERDUE_TICKS = 3  # without a sweep for so long, whoever notices sweeps
+BATCH = 200  # sagas in one statement, so that no lock is held long
+# How long one sweep works, and at most half a tick; what is left then is for the next one. Long enough that a mass death of
+# thousands is over in one or two ticks. No longer, for who sweeps does nothing else: a cancel may wait for the same process.
+BUDGET = timedelta(seconds=5)
+# Without a sweep for so long, whoever notices sweeps: no beat may be alive, or its message waits while every child walks.
+OVERDUE_TICKS = 1.5
+GAP_TICKS = (
+    4  # without contact for so long, the database was away: longer than between two sweeps of workers without a beat
+)
 
 Rings = Callable[[Sequence[Doorbell]], bool]  # the same, best effort: whether it worked
 Part = TypeVar("Part")
@@ -51,8 +56,7 @@ class Recovery:
         self._lease = ledger.periods.lease
         self._env = settings.source_env
         self._tick = settings.sweep_interval
-        # Longer than the longest time between two sweeps of a healthy system: that of workers whose beat is dead.
-        self._gap = max(self._lease, (OVERDUE_TICKS + 1) * self._tick) + self._tick
+        self._gap = max(self._lease, GAP_TICKS * self._tick) + self._tick
         self._reach = Reach(self._lease)
 
     def sweep(
@@ -63,12 +67,15 @@ class Recovery:
         resolve_policy: ResolvePolicy | None = None,
         actor_registry: Iterable[Definition] = (),
         every: timedelta = NO_DELAY,
+        budget: timedelta | None = None,
     ) -> SweepResult:
         """Take over every open episode whose lease ran out `stale_after` ago, each under its policy, and ring.
 
-        Never runs a step. Bounded: what does not fit into one tick is for the next one. After an outage of the
-        database it only rings. With `every`, nothing happens where a sweep of the scope began less than that ago.
+        Never runs a step. Bounded by time (`budget`, else BUDGET): what is left then is for the next sweep, and others may
+        sweep at the same time. After an outage of the database it only rings. With `every`, nothing happens where a
+        sweep of the scope began less than that ago.
         """
+        until = self._until(budget)
         held_for = self._contact()
         if not self._sweeping.turn(scope, every=every):
             return SweepResult()
@@ -80,17 +87,14 @@ class Recovery:
             resolve_policy=resolve_policy,
             actor_registry=actor_registry,
         )
-        doorbells: list[Doorbell] = []
-        for orphans in self._pages(scope, stale_after):
-            if held_for > NO_DELAY:
-                counts["held_back"] += len(orphans)
-                log.warning("takeovers are held back for %.1f s after an outage", held_for.total_seconds())
-                break
-            doorbells += self._took(policies.of(orphans), stale_after, counts)
-            if sum(counts[name] for name in COUNTED.values()) >= BATCH * ROUNDS:
-                break
-        self._ring_some(doorbells[:RINGS])
-        counts["rung"] = self.ring_due(scope, stale_after=stale_after, most=RINGS - len(doorbells))
+        _by_turns(
+            [
+                self._taking_over(scope, policies, stale_after, counts, held_for=held_for, until=until),
+                self._waking(scope, counts),
+                self._ringing(scope, stale_after, counts),
+            ],
+            until,
+        )
         metrics.count_sweep(skipped=counts["skipped"], held_back=counts["held_back"])
         return SweepResult(**counts)
 
@@ -99,7 +103,7 @@ class Recovery:
         return self.sweep(scope, every=self._tick / 2)
 
     def sweep_if_overdue(self, scope: Scope) -> SweepResult | None:
-        """For a worker, once a tick: sweep where no beat did for three ticks; None where one did. One cheap read.
+        """For a worker, twice a tick: sweep where none began for a tick and a half; None where one did. One cheap read.
 
         Raises what the driver raises while the database is away: this process then holds back for as long.
         """
@@ -108,29 +112,17 @@ class Recovery:
             is_overdue = self._sweeping.is_overdue(scope, every=every)
         if not is_overdue:
             return None
-        log.warning("no sweep began for %.1f s (is a beat running?): this worker sweeps", every.total_seconds())
+        log.info(
+            "no sweep began for %.1f s (is a beat running, are all children busy?): this worker sweeps",
+            every.total_seconds(),
+        )
         return self.sweep(scope, every=every)
 
-    def ring_due(self, scope: Scope, *, stale_after: timedelta = NO_DELAY, most: int = RINGS) -> int:
-        """Wake parked sagas whose time has come and ring all that are runnable and due; how many."""
-        if most <= 0:
-            return 0
-        doorbells = self._picked(
-            lambda ids: self._sweeping.wake(scope, limit=most, saga_ids=ids),
-            lambda: self._sweeping.due(scope, is_parked=True, stale_after=NO_DELAY, limit=most),
-        )
-        left = most - len(doorbells)
-        if left:
-            doorbells += self._picked(
-                lambda ids: self._sweeping.ring_due(scope, limit=left, stale_after=stale_after, saga_ids=ids),
-                lambda: self._sweeping.due(scope, is_parked=False, stale_after=stale_after, limit=left),
-            )
-        if not self._ring_some(doorbells):
-            # The wait until the next ring gets longer for sagas that were rung in vain, not for a broker that is away.
-            self._sweeping.not_rung(doorbells)
-            return 0
-        metrics.count_sweep(rung=len(doorbells))
-        return len(doorbells)
+    def ring_due(self, scope: Scope, *, budget: timedelta | None = None) -> int:
+        """Wake parked sagas whose time has come and ring all that are runnable and due, within the budget; how many."""
+        counts: Counter[str] = Counter()
+        _by_turns([self._waking(scope, counts), self._ringing(scope, NO_DELAY, counts)], self._until(budget))
+        return counts["rung"]
 
     def take_over_dead(self, owner: str, *, has_spawned: bool = False) -> int:
         """The local witness: take over all that a process which is known to be dead still holds; how many.
@@ -210,15 +202,61 @@ class Recovery:
             held_for = self._sweeping.contact(gap=self._gap, lease=self._lease)
         return max(held_for, self._reach.held_for)
 
-    def _pages(self, scope: Scope, stale_after: timedelta) -> Iterator[list[Orphan]]:
+    def _until(self, budget: timedelta | None) -> float:
+        return now() + (min(BUDGET, self._tick / 2) if budget is None else budget).total_seconds()
+
+    def _taking_over(
+        self,
+        scope: Scope,
+        policies: Policies,
+        stale_after: timedelta,
+        counts: Counter[str],
+        *,
+        held_for: timedelta,
+        until: float,
+    ) -> Iterator[int]:
+        """Take over batch by batch, and ring what each leaves to be run."""
+        is_heard = True  # once a broker did not answer, nobody waits for it in this sweep again
         last: Orphan | None = None
-        for _ in range(PAGES):
-            orphans = self._sweeping.expired(scope, stale_after=stale_after, limit=BATCH, after=last)
-            if orphans:
-                yield orphans
-            if len(orphans) < BATCH:
+        while orphans := self._sweeping.expired(scope, stale_after=stale_after, limit=BATCH, after=last):
+            if held_for > NO_DELAY:
+                counts["held_back"] += len(orphans)
+                log.warning("takeovers are held back for %.1f s after an outage", held_for.total_seconds())
                 return
+            doorbells = self._took(policies.of(orphans, until=until), stale_after, counts)
+            is_heard = is_heard and self._ring_some(doorbells)
+            yield len(orphans)
             last = orphans[-1]
+
+    def _waking(self, scope: Scope, counts: Counter[str]) -> Iterator[int]:
+        """Wake and ring parked sagas batch by batch."""
+        while doorbells := self._picked(
+            lambda ids: self._sweeping.wake(scope, limit=BATCH, saga_ids=ids),
+            lambda: self._sweeping.due(scope, is_parked=True, stale_after=NO_DELAY, limit=BATCH),
+        ):
+            if not self._rung(doorbells, counts):
+                return
+            yield len(doorbells)
+
+    def _ringing(self, scope: Scope, stale_after: timedelta, counts: Counter[str]) -> Iterator[int]:
+        """Ring what waits for a lost doorbell batch by batch."""
+        while doorbells := self._picked(
+            lambda ids: self._sweeping.ring_due(scope, limit=BATCH, stale_after=stale_after, saga_ids=ids),
+            lambda: self._sweeping.due(scope, is_parked=False, stale_after=stale_after, limit=BATCH),
+        ):
+            if not self._rung(doorbells, counts):
+                return
+            yield len(doorbells)
+
+    def _rung(self, doorbells: Sequence[Doorbell], counts: Counter[str]) -> bool:
+        """Ring what was picked; whether the broker took it."""
+        if not self._ring_some(doorbells):
+            # The wait until the next ring gets longer for sagas that were rung in vain, not for a broker that is away.
+            self._sweeping.not_rung(doorbells)
+            return False
+        counts["rung"] += len(doorbells)
+        metrics.count_sweep(rung=len(doorbells))
+        return True
 
     def _took(
         self, chosen: Sequence[tuple[Orphan, str]], stale_after: timedelta, counts: Counter[str]
@@ -284,3 +322,13 @@ class Recovery:
 
     def _ring_some(self, doorbells: Sequence[Doorbell]) -> bool:
         return not doorbells or self._ring(doorbells)
+
+
+def _by_turns(works: Sequence[Iterator[int]], until: float) -> None:
+    """A batch of each in turn, at least one and so that none starves the others, until all are done or the time is over."""
+    left = list(works)
+    while left:
+        left = [work for work in left if next(work, 0)]
+        if left and now() >= until:
+            log.info("the time of this sweep is over; what is left is for the next one")
+            return

@@ -23,7 +23,7 @@ def stage_settings():
 def killed_main(stage):
     """A saga whose whole worker was killed inside a step, so that no witness saw it, and the gate of the step."""
     worker = stage.worker("-c", "1")
-    gate = stage.folder / "gate"
+    gate = stage.folder / f"gate-{worker.pid}"
     run = stage.engine.start("abandoned", [{"step": WAITS, "params": {"gate": str(gate)}}] * 2)
     stage.holder(run.id)
     worker.kill_group(signal.SIGSTOP)  # so that main sees no child die, nor a child its main
@@ -44,6 +44,25 @@ def test_without_any_beat_the_children_notice_and_sweep(stage):
     assert "this worker sweeps" in worker.logs()
     assert not has_succeeded(worker, SWEEPS)  # nobody sent one
     assert not stage.breaches(run.id)
+    worker.teardown()
+
+
+def test_while_every_child_walks_one_sweeps_beside_its_step(stage):
+    """A beat's message waits for a child; the only one there is does not wait for its step."""
+    run, gate = killed_main(stage)
+    worker = stage.worker("-c", "1")
+    busy = stage.folder / "busy"
+    other = stage.engine.start("busy", [{"step": WAITS, "params": {"gate": str(busy)}}])
+    stage.holder(other.id)
+    stage.send(SWEEPS)
+    expire(stage.engine, run.id)
+    wait_until(lambda: stage.outcomes(run.id) == ["orphaned"], what="a takeover")
+    assert stage.engine.get(other.id).status == "running"
+    assert stage.outcomes(other.id) == ["None"]
+    assert not has_succeeded(worker, SWEEPS)
+    gate.touch()
+    busy.touch()
+    assert {one.status for one in stage.finished(run.id, other.id)} == {"completed"}
     worker.teardown()
 
 

@@ -160,14 +160,19 @@ def test_wait_gives_up_after_its_time(commands: Commands) -> None:
     assert "is not over after 0.05 s: its status is pending" in result.stderr
 
 
-def test_list_filters_and_pages(commands: Commands, finished: Callable[..., str]) -> None:
+def test_list_filters_and_pages(commands: Commands, engine: Engine, finished: Callable[..., str]) -> None:
     assert commands("list").stdout == "no sagas\n"
     first, second = finished("a", "steps.echo"), finished("b", "steps.fail")
     assert [run["id"] for run in commands.json("list")] == [second, first]
     assert [run["id"] for run in commands.json("list", "--status", "completed")] == [first]
     assert [run["id"] for run in commands.json("list", "--kind", "b", "--key", "one")] == [second]
     assert [run["id"] for run in commands.json("list", "--limit", "1", "--offset", "1")] == [first]
+    assert [run["id"] for run in commands.json("list", "--limit", "1", "--after", second)] == [first]
     assert "b[one]" in commands("list").stdout
+    assert commands("list", "--limit", "1").stderr == f"for older ones, the same with: --after {second}\n"
+    assert commands("list", "--limit", "3").stderr == ""
+    run = engine.start("c", ["steps.echo"], conversation_id="talk")
+    assert [run["id"] for run in commands.json("list", "--conversation", "talk")] == [run.id]
 
 
 def test_watch_in_a_pipe_prints_each_move_once(commands: Commands, finished: Callable[..., str]) -> None:
@@ -207,13 +212,17 @@ def test_audit_is_silent_on_a_sound_ledger_and_exits_1_on_a_broken_one(
     id = finished("hello", "steps.echo")
     assert commands.json("audit") == []
     assert commands("audit").stdout == "the ledger is sound: no invariant is broken\n"
+    part = commands("audit", "--since", "2h").stdout
+    assert part == "the ledger is sound: no invariant is broken by sagas that are not over or ended since 2h\n"
+    assert "since must be an instant" in commands("audit", "--since", "yesterday").stderr
     with engine.database.checkout() as connection:
         connection.execute("UPDATE saga_step_results SET status = 'compensation_failed' WHERE saga_id = %s", [id])
     broken = commands("audit")
     assert broken.exit_code == 1
     assert id in broken.stdout
     assert "the ledger must be sound, got" in broken.stderr
-    assert {finding["saga_id"] for finding in commands.json("audit", status=1)} == {id}
+    for since in ([], ["--since", "1h"]):
+        assert {finding["saga_id"] for finding in commands.json("audit", *since, status=1)} == {id}
 
 
 def test_migrate_makes_the_tables_and_asks_before_it_takes_them(empty_database_url: str, commands: Commands) -> None:

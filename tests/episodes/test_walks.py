@@ -241,7 +241,7 @@ def test_a_run_deadline_that_passes_during_a_step_lets_it_finish_and_undoes_all_
     assert steps.EFFECTS == ["execute 0", "execute 1", "undo 1 completed last=1", "undo 0 completed last=0"]
 
 
-def test_a_heartbeat_whose_connection_died_comes_again_in_time(settings, caplog):
+def test_a_heartbeat_whose_connection_died_comes_again_in_time(settings):
     with Engine(settings.replace(lease=2.0)) as engine:
 
         def lease():
@@ -251,7 +251,7 @@ def test_a_heartbeat_whose_connection_died_comes_again_in_time(settings, caplog)
             first = lease()
             wait_until(lambda: lease() > first, what="the first heartbeat")
             with psycopg.connect(settings.database_url, autocommit=True) as connection:
-                connection.execute(ALL_BUT_MINE)
+                assert connection.execute(ALL_BUT_MINE).rowcount > 1  # the walk's and the heartbeat's among them
             second = lease()
             wait_until(lambda: lease() > second, what="the heartbeat after the lost one")
 
@@ -259,7 +259,6 @@ def test_a_heartbeat_whose_connection_died_comes_again_in_time(settings, caplog)
         run = engine.start("test", [S + "Calls"])
         assert engine.run(run.id).status is RunStatus.COMPLETED, timeline(engine, run.id)
         assert len(engine.timeline(run.id).episodes) == 1
-    assert "heartbeat failed, the leases run on" in caplog.text
 
 
 def test_walking_a_terminal_saga_again_changes_nothing(engine):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import psycopg
 import pytest
@@ -19,6 +20,8 @@ from tests.conftest import DatabaseServer
 from tests.ledger.varied import KINDS, Sagas, cancelled_while_nobody_held_it
 
 SWEEP = timedelta(seconds=10)
+HOUR = timedelta(hours=1)
+LONG_AGO = "inserted_at = now() - interval '9 days', started_at = NULL, completed_at = now() - interval '8 days'"
 
 
 @dataclass(frozen=True)
@@ -204,15 +207,15 @@ class Ledger:
         with psycopg.connect(self.url, autocommit=True) as connection, psycopg.ClientCursor(connection) as cursor:
             cursor.execute(statement.encode(), {"id": self.ids[kind]})
 
-    def found(self, *, saga_ids: Sequence[str] | None = None) -> set[tuple[int, str]]:
+    def found(self, **limits: Any) -> set[tuple[int, str]]:
         """What the audit finds: (invariant, kind of saga)."""
         kinds = {saga_id: kind for kind, saga_id in self.ids.items()}
-        return {(finding.invariant, kinds[finding.saga_id]) for finding in self.findings(saga_ids=saga_ids)}
+        return {(finding.invariant, kinds[finding.saga_id]) for finding in self.findings(**limits)}
 
-    def findings(self, *, saga_ids: Sequence[str] | None = None) -> Sequence[Finding]:
+    def findings(self, **limits: Any) -> Sequence[Finding]:
         database = Database(self.url)
         try:
-            findings = audit(database, sweep_interval=SWEEP, saga_ids=saga_ids)
+            findings = audit(database, sweep_interval=SWEEP, **limits)
         finally:
             database.close()
         assert all(finding.rule and finding.detail for finding in findings)
@@ -275,6 +278,7 @@ def test_breach_is_found_by_its_invariant_alone(ledger, seed):
     if seed.invariant == 20:
         expected.add((20, "completed"))
     assert ledger.found() == expected
+    assert ledger.found(since=HOUR) == expected
     assert any(seed.detail in finding.detail for finding in ledger.findings())
 
 
@@ -296,6 +300,27 @@ def test_audit_of_some_sagas_says_nothing_about_others(ledger):
     assert ledger.found(saga_ids=[ledger.ids["pending"]]) == {(17, "pending")}
     assert ledger.found(saga_ids=[ledger.ids["running"]]) == set()
     assert ledger.found(saga_ids=[]) == set()
+
+
+def test_audit_since_leaves_out_what_was_over_before_and_nothing_else(ledger):
+    old, recent = "completed", "rolled_back"
+    for kind in (old, recent, "running"):
+        ledger.change(_run("inputs_hash = 'x'"), kind)
+    ledger.change(_run(LONG_AGO), old)
+    assert ledger.found() == {(17, old), (17, recent), (17, "running")}
+    for since in (timedelta(days=7), HOUR, datetime.now(UTC) - HOUR):
+        assert ledger.found(since=since) == {(17, recent), (17, "running")}
+    assert ledger.found(since=timedelta(days=10)) == ledger.found()
+    ledger.change(_run("inserted_at = now() - interval '90 days'"), "running")
+    assert ledger.found(since=HOUR) == {(17, recent), (17, "running")}, "it is not over"
+
+
+def test_audit_since_finds_that_an_old_run_has_the_same_key(ledger):
+    for kind in ("completed", "running"):
+        ledger.change(_run("kind = 'order', key = '42'"), kind)
+    ledger.change(_run(LONG_AGO), "completed")
+    assert ledger.found() == {(20, "completed"), (20, "running")}
+    assert ledger.found(since=HOUR) == {(20, "running")}
 
 
 def test_audit_reads_one_snapshot(ledger, monkeypatch):

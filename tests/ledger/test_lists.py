@@ -96,3 +96,34 @@ def test_a_since_that_is_neither_is_refused_with_examples(engine, since):
     with pytest.raises(InvalidInput, match=r"since must be an instant with its offset or how long ago") as refused:
         engine.list(since=since)
     assert "2h, 3d" in str(refused.value)
+
+
+def test_pages_after_one_another_have_each_run_once_whatever_is_started_meanwhile(engine):
+    runs = [run.id for run in engine.start_many([{"kind": "t", "steps": ["steps.echo"]} for _ in range(7)])]
+    for order, expected in (("asc", runs), ("desc", runs[::-1])):
+        found, after = [], None
+        while page := engine.list(kind="t", order=order, limit=3, after=after):
+            assert len(page) <= 3
+            found += [run.id for run in page]
+            after = page[-1].id
+            if order == "desc":
+                engine.start("t", ["steps.echo"])  # newer than the first page
+        assert found == expected
+    assert [run.id for run in engine.list(kind="t", order="asc", after=runs[1], offset=2, limit=2)] == runs[4:6]
+
+
+def test_after_takes_any_name_of_a_saga_and_refuses_what_is_none(engine):
+    older = engine.start("t", ["steps.echo"], key="older")
+    engine.start("t", ["steps.echo"], key="newer")
+    assert [run.id for run in engine.list(after="t[newer]")] == [older.id]
+    assert engine.list(after=older.id) == []
+    with pytest.raises(InvalidInput, match="saga id must be a uuid"):
+        engine.list(after="no such")
+
+
+def test_lists_are_of_one_conversation_or_key_alone(engine):
+    one = engine.start("t", ["steps.echo"], key="k", conversation_id="c")
+    other = engine.start("u", ["steps.echo"], key="k", conversation_id="d")
+    assert [run.id for run in engine.list(conversation_id="c")] == [one.id]
+    assert [run.id for run in engine.list(key="k")] == [other.id, one.id]
+    assert [run.id for run in engine.list(key="k", kind="t")] == [one.id]

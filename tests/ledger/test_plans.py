@@ -28,6 +28,7 @@ from tests.holding import TIMEOUT, advance, claimed, expire
 from tests.ledger.varied import KINDS, SCOPE, Sagas
 
 FINISHED = 100_000
+HOUR = timedelta(hours=1)
 MOST = 100  # rows that a statement may look at, however many sagas are finished or active
 TABLES = {"saga_runs", "saga_step_results", "saga_events", "saga_episodes"}
 STATEMENTS = sorted(statement_files())
@@ -36,11 +37,16 @@ ERROR = {"kind": "X", "message": "x"}
 FILL = (
     """
     INSERT INTO saga_runs (
-      id, kind, key, status, step_modules, inputs, inputs_hash, context, fence, seq, started_at, completed_at
+      id, kind, key, conversation_id, status, step_modules, inputs, inputs_hash, context, fence, seq, inserted_at, started_at,
+      completed_at
     )
     SELECT
-      gen_random_uuid(), 'finished', n::text, CASE WHEN mod(n, 10) = 0 THEN 'rolled_back' ELSE 'completed' END,
-      '["steps.echo"]', '{}', '', '{}', 1, 3, now(), now()
+      (lpad(to_hex((extract(epoch FROM now() - interval '9 days') * 1000)::bigint + n), 12, '0') || '7'
+        || substr(md5(n::text), 1, 3) || '8' || substr(md5(n::text), 4, 15))::uuid,
+      'finished', CASE WHEN mod(n, 2) = 0 THEN n::text END, n::text,
+      CASE WHEN mod(n, 10) = 0 THEN 'rolled_back' ELSE 'completed' END,
+      '["steps.echo"]', '{}', '', '{}', 1, 3, now() - interval '9 days', now() - interval '9 days',
+      now() - interval '9 days'
     FROM generate_series(1, %s) AS n
     """,
     """
@@ -296,6 +302,130 @@ def touched(node):
         return 0
     removed = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
     return (node["Actual Rows"] + removed) * node["Actual Loops"]
+
+
+PAGE = 50
+DEEP = "the id of a run in the middle of all that are over"
+LISTS = {
+    "newest": {},
+    "after a deep page": {"after": DEEP},
+    "oldest first after a deep page": {"after": DEEP, "order": "asc"},
+    "of a kind after a deep page": {"kind": "finished", "after": DEEP},
+    "behind the last": {"after": "00000000-0000-7000-8000-000000000000"},
+    "of a conversation": {"conversation_id": "7"},
+    "of no conversation": {"conversation_id": "none such"},
+    "of a key": {"key": "8"},
+    "of no key": {"key": "none such"},
+    "of a key and a kind": {"key": "8", "kind": "finished"},
+    "rolled back": {"status": "rolled_back"},
+    "failed": {"status": "failed"},
+    "not over": {"status": ["pending", "running", "compensating"]},
+    "since": {"since": HOUR},
+}
+
+
+class ReadPlans:
+    """The plans of whatever an engine's connections ask."""
+
+    def __init__(self, engine):
+        self.found = []
+        sa.event.listen(engine.database.engine, "connect", lambda driver, _record: self.listen(driver))
+
+    def listen(self, driver):
+        driver.add_notice_handler(self._note)
+
+    def _note(self, notice):
+        _, _, told = (notice.message_primary or "").partition("plan:\n")
+        if told:
+            self.found.append(json.loads(told)["Plan"])
+
+    def whole_tables(self):
+        """The ledger's tables that were read from one end to the other."""
+        scans = [node for plan in self.found for node in nodes(plan) if node.get("Relation Name") in TABLES]
+        return {node["Relation Name"] for node in scans if node["Node Type"] == "Seq Scan"}
+
+    def rows(self):
+        """Rows of the ledger's tables that the statement which looked at most of them looked at."""
+        return max(sum(map(touched, nodes(plan))) for plan in self.found)
+
+
+@pytest.fixture
+def a_history(explained):
+    fill(explained, FILL, FINISHED)
+    fill(explained, CROWD, BACKLOG)
+    analyse(explained)
+    return explained
+
+
+def test_every_list_is_read_through_an_index_also_by_a_plan_made_for_an_empty_ledger(explained):
+    """A page reads about as many rows as it has, and what is active, however many are over."""
+    middle = "SELECT id::text FROM saga_runs WHERE kind = 'finished' ORDER BY id OFFSET 50000 LIMIT 1"
+    with Engine(Settings.from_env({}, database_url=explained)) as engine:
+        plans = ReadPlans(engine)
+
+        def asked(deep):
+            """How many rows each list looked at."""
+            rows = {}
+            for name, arguments in LISTS.items():
+                plans.found.clear()
+                engine.list(limit=PAGE, **{**arguments, **({"after": deep} if arguments.get("after") == DEEP else {})})
+                assert plans.whole_tables() == set(), name
+                rows[name] = plans.rows()
+            return rows
+
+        for _ in range(6):  # from the sixth time on a session keeps its plan
+            asked(str(uuid.uuid4()))
+        fill(explained, FILL, FINISHED)
+        fill(explained, CROWD, BACKLOG)
+        with psycopg.connect(explained) as connection:
+            deep = connection.execute(middle).fetchone()[0]
+        unsettled = asked(deep)
+        analyse(explained)
+        settled = asked(deep)
+    for found in (unsettled, settled):
+        assert {name: rows for name, rows in found.items() if rows > 2 * PAGE + BACKLOG} == {}
+
+
+def test_a_saga_is_found_by_the_end_of_its_id_through_an_index(a_history):
+    with psycopg.connect(a_history) as connection:
+        over, active = (
+            str(
+                connection.execute(
+                    f"SELECT id FROM saga_runs WHERE kind = '{kind}' AND key IS NULL LIMIT 1"
+                ).fetchone()[0]
+            )
+            for kind in ("finished", "crowd")
+        )
+    with Engine(Settings.from_env({}, database_url=a_history)) as engine:
+        plans = ReadPlans(engine)
+        assert engine.id_of(f"finished[{over[-6:]}]") == over
+        assert engine.id_of(f"crowd[{active[-6:]}]") == active
+        assert engine.id_of("finished[8]")
+    assert plans.whole_tables() == set()
+    assert plans.rows() < 2 * BACKLOG
+
+
+def test_an_audit_since_reads_what_is_not_over_and_what_ended_since_alone(a_history, monkeypatch):
+    ended = 20
+    with psycopg.connect(a_history) as connection:
+        connection.execute(
+            "UPDATE saga_runs SET completed_at = now() WHERE id IN"
+            f" (SELECT id FROM saga_runs WHERE kind = 'finished' LIMIT {ended})"
+        )
+    with Engine(Settings.from_env({}, database_url=a_history)) as engine:
+        plans = ReadPlans(engine)
+        connect = engine.database.connect
+
+        def listened(**options):
+            connection = connect(**options)
+            plans.listen(connection)
+            return connection
+
+        monkeypatch.setattr(engine.database, "connect", listened)
+        engine.audit(since=HOUR)
+    assert plans.whole_tables() == set()
+    # A few rows of each of these sagas, in each part of an invariant.
+    assert plans.rows() < 20 * (BACKLOG + ended)
 
 
 @pytest.mark.parametrize("name", STATEMENTS)

@@ -153,6 +153,60 @@ def waits_for_a_table(connection):
     return connection.execute(query).fetchone()
 
 
+INDEX = "saga_runs_by_key"
+BUILDS = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONCURRENTLY%' AND wait_event_type = 'Lock'"
+
+
+def is_valid(connection):
+    return connection.execute("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)", [INDEX]).fetchone()
+
+
+def test_moves_go_on_while_an_index_of_a_large_table_is_built(empty_database_url):
+    migrate(empty_database_url, "0005")
+    with Engine(Settings.from_env({}, database_url=empty_database_url)) as engine:
+        run = engine.start("t", ["steps.echo"])
+    answers = []
+    with psycopg.connect(empty_database_url) as writer:
+        writer.execute("UPDATE saga_runs SET rings = rings")  # as long as this is open, no index is finished
+        thread = threading.Thread(target=lambda: answers.append(migrate(empty_database_url)))
+        thread.start()
+        with psycopg.connect(empty_database_url, autocommit=True) as mover:
+            mover.execute("SET lock_timeout = '100ms'")
+            wait_until(lambda: mover.execute(BUILDS).fetchone(), what="a build that waits for the writer")
+            mover.execute(
+                "INSERT INTO saga_runs (id, kind, key, status, step_modules, inputs, inputs_hash)"
+                " VALUES (gen_random_uuid(), 't', 'k', 'pending', '[]', '{}', '')"
+            )
+            assert is_valid(mover) != (True,)
+        writer.commit()
+        thread.join()
+        assert answers == [version.head()]
+        assert is_valid(writer) == (True,)
+        assert writer.execute("SELECT count(*) FROM saga_runs").fetchone() == (2,)
+    assert run.id
+
+
+def test_an_index_whose_build_was_broken_off_is_made_anew(empty_database_url):
+    migrate(empty_database_url, "0005")
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        connection.execute(f"CREATE INDEX {INDEX} ON saga_runs (key)")
+        connection.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = to_regclass(%s)", [INDEX])
+        migrate(empty_database_url)
+        assert is_valid(connection) == (True,)
+        columns = connection.execute("SELECT pg_get_indexdef(to_regclass(%s))", [INDEX]).fetchone()
+        assert "(key, id) WHERE (key IS NOT NULL)" in columns[0]
+
+
+def test_a_build_that_long_transactions_keep_from_its_end_gives_up_and_is_made_later(empty_database_url, monkeypatch):
+    migrate(empty_database_url, "0005")
+    monkeypatch.setattr(migrations, "_BUILD_SECONDS", 0.1)
+    with psycopg.connect(empty_database_url) as writer:
+        writer.execute("LOCK TABLE saga_runs IN ROW EXCLUSIVE MODE")
+        with pytest.raises(migrations.LedgerBusy, match="nothing was changed"):
+            migrate(empty_database_url)
+    assert migrate(empty_database_url) == version.head()
+
+
 def test_the_revisions_that_are_told_without_alembic_are_those_that_it_walks():
     config = Config()
     config.set_main_option("script_location", str(version.migrations_folder()))
@@ -164,7 +218,7 @@ def test_the_revisions_that_are_told_without_alembic_are_those_that_it_walks():
 def test_an_engine_says_which_command_an_empty_database_needs(empty_database_url):
     with (
         Engine(Settings.from_env({}, database_url=empty_database_url)) as engine,
-        pytest.raises(SchemaMismatch, match=r"an empty database\nrun: sagaworker migrate"),
+        pytest.raises(SchemaMismatch, match=r"it is at no migration, and this version needs \d+\nrun: sagaworker migrate"),
     ):
         engine.check_schema()
 

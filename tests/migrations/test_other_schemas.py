@@ -71,7 +71,7 @@ def old_ledger(url, revision, *, beside=()):
     )
 
 
-@pytest.mark.parametrize("revision", known()[:-1])
+@pytest.mark.parametrize("revision", [one for one in known() if one < "0005"])  # later ones have their own
 def test_a_ledger_with_the_old_version_table_is_carried_over_and_keeps_its_sagas(empty_database_url, revision):
     old_ledger(empty_database_url, revision)
     do(

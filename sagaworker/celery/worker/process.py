@@ -42,6 +42,7 @@ class Process:
         self.settings = settings
         self.stop = StopFlag()
         self.spawned = Spawned()
+        self.sagas_at_once = 1  # that this process, or each child that it forks, walks
         self.doorbells = Doorbells(app, settings)
         self._announcer = Announcer(app)
         self._lock = threading.Lock()
@@ -52,10 +53,15 @@ class Process:
 
     @property
     def engine(self) -> Engine:
-        """The engine of this process, made when it is first wanted. It rings through the app's own broker."""
+        """The engine of this process, made when it is first wanted. It rings through the app's own broker.
+
+        It keeps a connection for each saga that is walked, and one for all others: heartbeat, watches and reads need
+        one for milliseconds. Not that of a walk as well, where they would wait behind its moves, and these behind them.
+        """
         with self._lock:
             if self._engine is None:
-                self._engine = Engine(self.settings, ring=self.doorbells.ring)
+                pool_size = self.sagas_at_once + 1
+                self._engine = Engine(self.settings, ring=self.doorbells.ring, pool_size=pool_size)
                 if self._owner is not None:
                     self._engine.owner = self._owner
             return self._engine
@@ -70,11 +76,11 @@ class Process:
         return self._owner
 
     def watch_sweeps(self) -> None:
-        """From now on this process wakes what is due, and sweeps where no beat does.
+        """From now on this process wakes what is due, and sweeps where no beat does, or its message finds all at work.
 
         Not for main of a prefork worker, which opens no connection.
         """
-        Watch(self.engine.sweep_if_overdue, self.settings.sweep_interval, what="whether sweeps come").start()
+        Watch(self.engine.sweep_if_overdue, self.settings.sweep_interval / 2, what="whether sweeps come").start()
         Watch(self.engine.ring_due, min(WAKE, self.settings.sweep_interval), what="what is due").start()
 
     def run_episode(self, saga_id: str, *, task_id: str, hostname: str) -> EpisodeEnd:
