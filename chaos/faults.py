@@ -177,6 +177,7 @@ class Faults:
             return False
         at = time.time()
         os.kill(pid, signal.SIGKILL)
+        _gone(pid)  # until then its pool still looks like one at work, to the next kill
         self.hits.append(Hit(at, pid, "main"))
         self.hits += [Hit(at, child, "child of main") for child in children]
         return True
