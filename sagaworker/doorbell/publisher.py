@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,8 @@ from kombu.messaging import Producer
 from kombu.pools import ProducerPool
 
 from sagaworker.domain.records import Doorbell
+from sagaworker.doorbell import ready
+from sagaworker.doorbell.channel import keep_client
 from sagaworker.doorbell.head_of_queue import at_the_front
 from sagaworker.errors import InvalidSetting
 from sagaworker.settings import Settings
@@ -38,6 +41,7 @@ KEPT = (
 
 ANSWER_WITHIN = 1.0  # seconds for the broker to accept a connection or to answer; later, the sweep rings
 BATCH_FROM = 3  # fewer are sent one by one: a pipeline costs more than it saves
+MODELS = 64  # of messages, kept
 CONNECTIONS = 4  # one for each thread that rings at the same time; a fifth waits
 
 
@@ -93,6 +97,7 @@ class Doorbells:
         self._queue = (settings or Settings()).queue
         self._lock = threading.Lock()
         self._producers: ProducerPool | None = None
+        self._models: dict[tuple[str | None, int | None, str | None], ready.Model | None] = {}
         self._pid = 0
 
     @classmethod
@@ -138,7 +143,7 @@ class Doorbells:
         """
         if not doorbells:
             return
-        self._published([partial(self._publish, doorbell=doorbell) for doorbell in doorbells])
+        self._published(partial(self._ring, doorbells=doorbells))
 
     def again(self, request: Any, *, seconds: float, headers: Mapping[str, Any]) -> None:
         """Send the message that a worker has in hand once more, to the same queue, due after so many seconds.
@@ -151,46 +156,68 @@ class Doorbells:
         """
         visible = (self._app.conf.broker_transport_options or {}).get("visibility_timeout")
         seconds = min(seconds, float(visible) / 4) if visible else seconds
-        self._published([partial(self._publish_again, request=request, seconds=seconds, headers=headers)])
+        self._published(partial(self._publish_again, request=request, seconds=seconds, headers=headers))
 
-    def _published(self, messages: Sequence[Callable[..., None]]) -> None:
+    def _published(self, publish: Callable[..., None]) -> None:
         began = time.monotonic()
         try:
-            self._send(messages, declares=True)
+            self._send(publish, declares=True)
         except Exception:
             # A connection that the broker closed while idle shows only now, and at once: worth one fresh connection.
             # A broker that is down refuses again at once; one that does not answer has used up its time.
             if time.monotonic() - began > ANSWER_WITHIN / 2:
                 raise
             # Nor does it matter to this message that the broker has its queue with other arguments.
-            self._send(messages, declares=False)
+            self._send(publish, declares=False)
 
-    def _send(self, messages: Sequence[Callable[..., None]], *, declares: bool) -> None:
+    def _send(self, publish: Callable[..., None], *, declares: bool) -> None:
         with self._pool().acquire(block=True, timeout=ANSWER_WITHIN) as producer:
             try:
-                batch = producer.batch() if len(messages) >= BATCH_FROM and hasattr(producer, "batch") else None
-                with batch or nullcontext():
-                    for publish in messages:
-                        publish(producer, declares=declares)
+                keep_client(producer.channel)
+                publish(producer, declares=declares)
             except BaseException:
                 producer.connection.collect()
                 raise
 
-    def _publish(self, producer: Producer, *, doorbell: Doorbell, declares: bool) -> None:
+    def _ring(self, producer: Producer, *, doorbells: Sequence[Doorbell], declares: bool) -> None:
+        if ready.is_possible(producer, doorbells):
+            models = [self._model(producer, doorbell, declares=declares) for doorbell in doorbells]
+            made = [(model, doorbell) for model, doorbell in zip(models, doorbells, strict=True) if model is not None]
+            if len(made) == len(doorbells):
+                ready.put(producer.channel, made)
+                return
+        batch = producer.batch() if len(doorbells) >= BATCH_FROM and hasattr(producer, "batch") else None
+        with batch or nullcontext():
+            for doorbell in doorbells:
+                with at_the_front(producer.channel) if doorbell.goes_first else nullcontext():
+                    self._publish(producer, doorbell, uuid(), label=doorbell.label, declares=declares)
+
+    def _model(self, producer: Producer, doorbell: Doorbell, *, declares: bool) -> ready.Model | None:
+        """The message of doorbells that go to the same queue from the same ledger; made once."""
+        kind = (doorbell.queue, doorbell.priority, doorbell.ledger)
+        if kind not in self._models:
+            if len(self._models) >= MODELS:
+                self._models.clear()
+            named = replace(doorbell, saga_id=ready.SAGA)
+            with ready.caught(producer.channel) as messages:
+                self._publish(producer, named, ready.ID, label=ready.LABEL, declares=declares)
+            self._models[kind] = ready.model(producer.channel, messages)
+        return self._models.get(kind)
+
+    def _publish(self, producer: Producer, doorbell: Doorbell, task_id: str, *, label: str, declares: bool) -> None:
         name = doorbell.queue or self._queue
         message = self._app.amqp.as_task_v2(
-            uuid(),
+            task_id,
             RUN_SAGA,
             args=(doorbell.saga_id,),
-            shadow=doorbell.label,
+            shadow=label,
             argsrepr=f"({doorbell.saga_id!r},)",
             kwargsrepr="{}",
             ignore_result=True,
         )
         options: dict[str, Any] = {} if doorbell.priority is None else {"priority": doorbell.priority}
         headers = {} if not doorbell.ledger else {LEDGER: doorbell.ledger}
-        with at_the_front(producer.channel) if doorbell.goes_first else nullcontext():
-            self._hand_over(producer, RUN_SAGA, message, name, declares=declares, headers=headers, **options)
+        self._hand_over(producer, RUN_SAGA, message, name, declares=declares, headers=headers, **options)
 
     def _publish_again(
         self, producer: Producer, *, request: Any, seconds: float, headers: Mapping[str, Any], declares: bool
@@ -255,6 +282,7 @@ class Doorbells:
                 connection = _bounded(self._app.connection_for_write())
                 connections = _Connections(connection, limit=CONNECTIONS)  # type: ignore[no-untyped-call]  # kombu's
                 self._producers = ProducerPool(connections, limit=CONNECTIONS, close_after_fork=False)
+                self._models = {}
                 self._pid = os.getpid()
             return self._producers
 

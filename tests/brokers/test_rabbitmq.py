@@ -19,6 +19,7 @@ from sagaworker.doorbell.publisher import Doorbells
 from sagaworker.settings import Settings
 from tests.brokers.house import app_of
 from tests.brokers.servers import Certificate, RabbitMQ
+from tests.celery.hearing import RARELY, WHOLE, Heard, until
 from tests.celery.stage import ACTS, Stage
 from tests.waiting import wait_until
 
@@ -132,3 +133,13 @@ def rung(doorbells: Doorbells, bell: Doorbell) -> Exception | None:
 def waiting(broker_url: str, queue: str) -> int:
     with Connection(broker_url) as connection:
         return connection.default_channel.queue_declare(queue, passive=True).message_count
+
+
+def test_task_events_that_wait_go_before_the_worker_does(stages, vhost):
+    stage = stages(vhost)
+    leaving = stage.worker(app=RARELY)
+    with Heard(stage).listening(vhost) as heard:
+        stage.finished(stage.engine.start("left", ["steps.echo"], key="l1").id)
+        leaving.kill("SIGTERM")
+        leaving.wait()
+        until(heard, "left", WHOLE)

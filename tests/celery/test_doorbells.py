@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import signal
+from base64 import b64decode
 from contextlib import contextmanager
 
 import pytest
 import redis
-from kombu import Connection
+from celery import signals
+from kombu import Connection, Producer
 
 from sagaworker.domain.records import Doorbell
-from sagaworker.doorbell import head_of_queue
+from sagaworker.doorbell import channel, head_of_queue, ready
 from sagaworker.doorbell.publisher import Doorbells, direct_queue, verified
 from sagaworker.embedded import EmbeddedValkey
 from sagaworker.errors import InvalidSetting
@@ -83,10 +87,119 @@ def test_what_was_interrupted_is_delivered_before_what_waits_its_turn(broker_url
 
 
 def test_with_another_kombu_what_was_interrupted_takes_its_turn(broker_url, monkeypatch):
-    monkeypatch.setattr(head_of_queue, "_NEEDED", (*head_of_queue._NEEDED, "_put_as_it_will_be_called"))
+    for module in (head_of_queue, ready):
+        monkeypatch.setattr(module, "_NEEDED", (*module._NEEDED, "_put_as_it_will_be_called"))
     names = ["new", "interrupted"]
     ringer(broker_url).ring([Doorbell(saga_id=name, kind="k", goes_first=name == "interrupted") for name in names])
     assert taken(broker_url, "sagas", 2) == names
+
+
+def test_a_channel_keeps_the_client_of_its_commands_as_long_as_its_pool(broker_url):
+    with Connection(broker_url) as connection:
+        redis_channel = connection.channel()
+        channel.keep_client(redis_channel)
+        clients = [client_of(redis_channel) for _ in range(2)]
+        assert clients[0] is clients[1]
+        redis_channel._disconnect_pools()
+        assert client_of(redis_channel) is not clients[0]
+        assert client_of(redis_channel).ping()
+
+
+def test_with_another_kombu_a_channel_makes_its_clients_as_before(broker_url, monkeypatch):
+    monkeypatch.setattr(channel, "_PARAMETERS", ["self", "as_it_will_be_called"])
+    with Connection(broker_url) as connection:
+        redis_channel = connection.channel()
+        channel.keep_client(redis_channel)
+        assert client_of(redis_channel) is not client_of(redis_channel)
+    ringer(broker_url).ring(BELLS[:2])
+    assert taken(broker_url, "sagas", 2) == [bell.saga_id for bell in BELLS[:2]]
+
+
+def test_a_channel_of_another_broker_is_left_alone():
+    with Connection("memory://") as connection:
+        before = dict(vars(connection.default_channel))
+        channel.keep_client(connection.default_channel)
+        assert vars(connection.default_channel) == before
+
+
+ODD = [
+    Doorbell(saga_id="0198-a", kind="k"),
+    Doorbell(saga_id="0198-b", kind="k", key='a "quoted" \\ key\n of ☃', step_count=3, step_name="pay"),
+    Doorbell(saga_id="0198-c", kind="k", key=ready.SAGA, goes_first=True),
+    Doorbell(saga_id="0198-d", kind="k", queue="billing", priority=3, ledger="that one"),
+    Doorbell(saga_id="0198 'e\\", kind="k", ledger="that one"),
+]
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in a batch", "one by one"])
+def test_a_ready_made_doorbell_is_the_one_that_celery_makes(broker_url, monkeypatch, together):
+    made = []
+    for needed in (ready._NEEDED, (*ready._NEEDED, "_put_as_it_will_be_called")):
+        monkeypatch.setattr(ready, "_NEEDED", needed)
+        doorbells = ringer(broker_url)
+        for some in [ODD] if together else [[bell] for bell in [*ODD, *ODD]]:
+            doorbells.ring(some)
+        made.append(stored(broker_url))
+    assert made[0] == made[1]
+    assert len(made[0]) == 2
+    assert sum(len(messages) for messages in made[0].values()) == len(ODD) * (1 if together else 2)
+
+
+def stored(broker_url):
+    """The messages of each list in their order, but for what names each; the lists are empty then."""
+    names = []
+    messages = {}
+    with redis.Redis.from_url(broker_url) as client:
+        for key in sorted(key for key in client.scan_iter() if client.type(key) == b"list"):
+            messages[key] = [json.loads(text) for text in client.lrange(key, 0, -1)]
+            client.delete(key)
+    for message in itertools.chain(*messages.values()):
+        headers, properties = message["headers"], message["properties"]
+        assert headers.pop("id") == headers.pop("root_id") == properties["correlation_id"]
+        names += [properties.pop("correlation_id"), properties.pop("delivery_tag")]
+        properties.pop("reply_to")
+        message["body"] = json.loads(b64decode(message["body"]))
+    assert len(set(names)) == len(names)
+    return messages
+
+
+def test_whoever_listens_to_what_celery_sends_hears_of_each_doorbell(broker_url):
+    bells = ringer(broker_url)
+    bells.ring(BELLS[:1])
+    heard = []
+
+    def hear(sender, headers, **_):
+        heard.append((sender, headers["argsrepr"]))
+        headers["traceparent"] = "of the listener"
+
+    signals.before_task_publish.connect(hear)
+    try:
+        bells.ring(BELLS[:5])
+    finally:
+        signals.before_task_publish.disconnect(hear)
+    assert heard == [("sagaworker.run_saga", f"('{bell.saga_id}',)") for bell in BELLS[:5]]
+    sent = stored(broker_url)[b"sagas"]
+    assert [message["headers"].get("traceparent") for message in sent] == ["of the listener"] * 5 + [None]
+
+
+def test_what_stands_in_the_place_of_kombus_publish_is_called(broker_url, monkeypatch):
+    bells = ringer(broker_url)
+    bells.ring(BELLS[:1])
+    called = []
+    publish = Producer.publish
+
+    def told(*args, **options):
+        called.append(options["routing_key"])
+        return publish(*args, **options)
+
+    monkeypatch.setattr(Producer, "publish", told)
+    bells.ring(BELLS[:2])
+    assert called == ["sagas", "sagas"]
+
+
+def client_of(redis_channel):
+    with redis_channel.conn_or_acquire() as client:
+        return client
 
 
 def test_sagas_do_not_starve_behind_the_tasks_of_another_queue_of_their_worker(broker_url):

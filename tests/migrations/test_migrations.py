@@ -218,7 +218,9 @@ def test_the_revisions_that_are_told_without_alembic_are_those_that_it_walks():
 def test_an_engine_says_which_command_an_empty_database_needs(empty_database_url):
     with (
         Engine(Settings.from_env({}, database_url=empty_database_url)) as engine,
-        pytest.raises(SchemaMismatch, match=r"it is at no migration, and this version needs \d+\nrun: sagaworker migrate"),
+        pytest.raises(
+            SchemaMismatch, match=r"it is at no migration, and this version needs \d+\nrun: sagaworker migrate"
+        ),
     ):
         engine.check_schema()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from celery import Celery, Task
@@ -34,13 +35,15 @@ class SagaTask(Task):
         """Celery has filled from the app's configuration what was open."""
         ours.settle(cls)
 
+    @cached_property
+    def _parameters(self) -> inspect.Signature:
+        return inspect.signature(self.run)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            inspect.signature(self.run).bind(*args, **kwargs)
+            self._parameters.bind(*args, **kwargs)
         except TypeError as exc:
-            raise InvalidInput(
-                f"arguments of {self.name} must match {inspect.signature(self.run)}, got: {exc}"
-            ) from None
+            raise InvalidInput(f"arguments of {self.name} must match {self._parameters}, got: {exc}") from None
         try:
             return self.run(*args, **kwargs)
         except OUTAGE as exc:

@@ -17,7 +17,9 @@ from sagaworker.domain.status import RunStatus
 
 log = logging.getLogger(__name__)
 
-EVERY = 0.25  # seconds between two rounds of events: what happened in between is left out
+# Seconds from the first news to a round of events; what happened in between is left out. Main's own events of the same
+# task are up to EVENTS_EVERY late, and these must come after them: to a monitor the last one is the task's state.
+EVERY = 0.25
 STATES = {RunStatus.RUNNING: "task-executing", RunStatus.COMPENSATING: "task-compensating"}
 
 
@@ -26,7 +28,7 @@ class Announcer:
 
     def __init__(self, app: Celery) -> None:
         self._app = app
-        self._latest: dict[str, tuple[str, dict[str, str]]] = {}
+        self._latest: dict[str, tuple[str, str, Doorbell]] = {}
         self._lock = threading.Lock()
         self._news = threading.Event()
         self._pid = 0
@@ -34,12 +36,13 @@ class Announcer:
     def entered(self, task_id: str, hostname: str, doorbell: Doorbell, status: RunStatus) -> None:
         """A step or an undo is entered. Costs a dictionary entry; never raises, never waits for the broker."""
         with self._lock:
-            self._latest[task_id] = (hostname, {"type": STATES[status], "name": doorbell.label})
+            self._latest[task_id] = (hostname, STATES[status], doorbell)
             if self._pid != os.getpid():  # the thread does not survive a fork
                 self._pid = os.getpid()
                 self._news = threading.Event()
                 threading.Thread(target=self._run, name="sagaworker-announcer", daemon=True).start()
-        self._news.set()
+        if not self._news.is_set():
+            self._news.set()
 
     def left(self, task_id: str) -> None:
         """The task is over; what was not sent of it is not sent any more."""
@@ -50,16 +53,16 @@ class Announcer:
         pause = threading.Event()
         while True:
             self._news.wait()
+            pause.wait(EVERY)
             self._news.clear()
             with self._lock:
                 latest, self._latest = self._latest, {}
-            for task_id, (hostname, event) in latest.items():
-                self._send(task_id, hostname, event)
-            pause.wait(EVERY)
+            for task_id, (hostname, kind, doorbell) in latest.items():
+                self._send(task_id, hostname, kind, doorbell)
 
-    def _send(self, task_id: str, hostname: str, event: dict[str, str]) -> None:
+    def _send(self, task_id: str, hostname: str, kind: str, doorbell: Doorbell) -> None:
         try:
             with self._app.events.default_dispatcher(hostname=hostname) as dispatcher:
-                dispatcher.send(event["type"], uuid=task_id, name=event["name"], retry=False)
+                dispatcher.send(kind, uuid=task_id, name=doorbell.label, retry=False)
         except Exception as exc:  # noqa: BLE001 - events are for people's eyes; no saga depends on one
             log.debug("task event not sent: %s", exc)

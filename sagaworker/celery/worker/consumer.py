@@ -14,6 +14,7 @@ from queue import Empty
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
+from celery.bootsteps import RUN
 from celery.concurrency.thread import TaskPool as ThreadPool
 from celery.worker import state as worker_state
 from celery.worker.consumer import Consumer
@@ -21,11 +22,14 @@ from kombu.connection import Connection
 from kombu.message import Message
 from redis.exceptions import RedisError
 
+from sagaworker.doorbell.channel import keep_client
+
 log = logging.getLogger(__name__)
 
 EXCERPT = 200
 TEXTS = ("task", "id", "root_id", "parent_id", "shadow", "argsrepr", "kwargsrepr", "origin")
 RETRY_FROM = 0.25  # seconds until the second attempt to reach a lost broker
+EVENTS_EVERY = 0.1  # seconds between two flushes of task events: to flush at each message is half of what main does
 RETRY_STEP = 0.5  # seconds by which each next wait is longer, up to the transport's own most
 Handler = Callable[..., Any]
 
@@ -34,6 +38,7 @@ class SafeConsumer(Consumer):
     """Celery's consumer; a message on which it stumbles is rejected, counted and logged once."""
 
     rejected_messages = 0
+    _flush_at = 0.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -90,12 +95,36 @@ class SafeConsumer(Consumer):
         super().on_connection_error_before_connected(exc)
         time.sleep(RETRY_STEP)
 
+    def on_send_event_buffered(self) -> None:
+        """Send task events a few times a second; at once where the worker stops, whose timers are not heard to the end."""
+        hub: Any = self.hub
+        now = time.monotonic()
+        if hub and self.blueprint.state != RUN:
+            super().on_send_event_buffered()
+        elif hub and now >= self._flush_at:
+            self._flush_at = now + EVENTS_EVERY
+            hub.call_later(EVENTS_EVERY, self._flush_events)
+
+    def stop(self) -> None:
+        """Stop consuming. The events that wait for their time go with those that the pool's last tasks send."""
+        if self.hub:
+            super().on_send_event_buffered()
+        super().stop()
+
+    def _keep_events(self) -> None:
+        """Leave the events that wait for their time to the next connection, as Celery does with what it could not send."""
+        dispatcher: Any = vars(self).get("event_dispatcher")
+        if dispatcher is not None and dispatcher.enabled:
+            dispatcher.producer = _Lost()
+            dispatcher.flush(errors=False)
+
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Close a lost connection, whatever that raises.
 
         With a message in hand kombu tries to give it back over the connection that is gone and raises AttributeError,
         which Celery takes for the end of the worker.
         """
+        self._keep_events()
         connection: Connection | None = self.connection
         if connection:
             vars(connection)["close"] = partial(_closed, connection.close)
@@ -104,6 +133,7 @@ class SafeConsumer(Consumer):
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Handler:
         """The handler of one connection's messages. Lost connections pass, whatever else it raises ends the message."""
         self._guard_transport()
+        self._keep_clients()
         handle = super().create_task_handler(*args, **kwargs)
         lost = self._lost_connection()
 
@@ -120,6 +150,12 @@ class SafeConsumer(Consumer):
             return None
 
         return on_task_received
+
+    def _keep_clients(self) -> None:
+        keep_client(vars(self)["task_consumer"].channel)
+        producer = getattr(vars(self).get("event_dispatcher"), "producer", None)
+        if producer is not None:
+            keep_client(producer.channel)
 
     def _guard_transport(self) -> None:
         """On Redis, what is not even an envelope raises inside the transport's reader: guard that too.
@@ -160,6 +196,13 @@ class SafeConsumer(Consumer):
             exc,
             excerpt,
         )
+
+
+class _Lost:
+    """In the place of a producer whose connection is lost."""
+
+    def publish(self, *_: Any, **__: Any) -> None:
+        raise ConnectionError("the connection to the broker is lost")
 
 
 def _closed(close: Callable[[], None]) -> None:

@@ -86,6 +86,7 @@ class Process:
     def run_episode(self, saga_id: str, *, task_id: str, hostname: str) -> EpisodeEnd:
         """What one doorbell does here."""
         notice = TermNotice(self.stop)
+        is_told = self._app.conf.worker_send_task_events  # once: to look it up takes longer than to tell
 
         def run(place: Place, should_stop: Callable[[], bool]) -> EpisodeEnd:
             return self.engine.run_episode(
@@ -99,7 +100,7 @@ class Process:
             # What is entered again, or undone, is so because something failed.
             renew_connections(after_failure=status is RunStatus.COMPENSATING or doorbell.step_idx == last_idx)
             last_idx = doorbell.step_idx
-            if self._app.conf.worker_send_task_events:
+            if is_told:
                 self._announcer.entered(task_id, hostname, doorbell, status)
 
         try:
