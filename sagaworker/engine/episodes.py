@@ -29,19 +29,22 @@ class EngineEpisodes(EngineDoorbells):
         note = checked_note({"output": output, "error": error}, "checkpoint", self.settings.max_output_bytes)
         self.ledger.checkpoint(checked_id(saga_id), step_idx, fence, note)
 
-    def run(self, saga_id: str) -> SagaRun:
+    def run(self, saga_id: str | SagaRun) -> SagaRun:
         """Walk the saga here and now, in this process, for one episode; return the run as it is then.
+
+        The run that `start` has just returned is claimed without a read before, which saves a round trip.
 
         An ordinary episode: claimed, with heartbeat, fenced. In the main thread TIMEOUT is enforced and Ctrl-C
         interrupts the step (its attempt is then in doubt) and is raised again; elsewhere TIMEOUT shows in
         `state.check_cancelled` only.
         """
-        saga_id = self.id_of(saga_id, to_move=True)
+        told = saga_id if isinstance(saga_id, SagaRun) else None
+        saga_id = self.id_of(saga_id if told is None else told.id, to_move=True)
         place = HostPlace() if threading.current_thread() is threading.main_thread() else None
         if place is None:
-            end = self.run_episode(saga_id, place=ThreadPlace())
+            end = self.run_episode(saga_id, place=ThreadPlace(), told=told)
         else:
-            end = self.run_episode(saga_id, place=place, should_stop=lambda: place.was_interrupted)
+            end = self.run_episode(saga_id, place=place, should_stop=lambda: place.was_interrupted, told=told)
             # Or a saga that one of its steps walked was: the Ctrl-C is the same.
             if place.was_interrupted or end.outcome == "interrupted":
                 raise KeyboardInterrupt
@@ -55,13 +58,17 @@ class EngineEpisodes(EngineDoorbells):
         should_stop: Callable[[], bool] = lambda: False,
         entered: Callable[[Doorbell, RunStatus], None] | None = None,
         task_id: str | None = None,
+        told: SagaRun | None = None,
     ) -> EpisodeEnd:
-        """Claim and walk one saga: what one doorbell does. Rings when it lets go of a saga that may go on."""
+        """Claim and walk one saga: what one doorbell does. Rings when it lets go of a saga that may go on.
+
+        `told`: the saga as `start` has returned it.
+        """
         if self._pid != os.getpid():
             self.after_fork()
         claimer = Claimer(owner=self.owner, pid=os.getpid(), task_id=task_id)
         observer = Observer(should_stop=should_stop, entered=entered)
-        end = self._runner.run_episode(checked_id(saga_id), claimer, place, observer)
+        end = self._runner.run_episode(checked_id(saga_id), claimer, place, observer, told)
         metrics.count_episode(end.outcome)
         if end.outcome in ("yielded", "interrupted", "stopping") and end.doorbell is not None:
             self.ring_all([end.doorbell])

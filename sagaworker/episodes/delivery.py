@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
 from sagaworker.catalog.registry import Registry
 from sagaworker.domain.explain import IMPORTS
-from sagaworker.domain.records import Doorbell
+from sagaworker.domain.records import Doorbell, SagaRun
+from sagaworker.domain.status import RunStatus
 from sagaworker.episodes.episode import Episode, EpisodeEnd
 from sagaworker.episodes.heartbeat import Heartbeat
 from sagaworker.episodes.holder import Holder, Observer, arm
@@ -18,6 +19,7 @@ from sagaworker.episodes.place import Place
 from sagaworker.episodes.plan import Plan, Unrunnable, planned
 from sagaworker.errors import SagaNotFound
 from sagaworker.failpoints import Failpoints
+from sagaworker.ledger.claim import Hold
 from sagaworker.ledger.line import Line
 from sagaworker.ledger.moves import Claimer, Ledger, Loaded
 from sagaworker.settings import Settings
@@ -39,13 +41,23 @@ class Runner:
         self._here: set[str] = set()
         self._lock = threading.Lock()
 
-    def run_episode(self, saga_id: str, claimer: Claimer, place: Place, observer: Observer) -> EpisodeEnd:
+    def run_episode(
+        self, saga_id: str, claimer: Claimer, place: Place, observer: Observer, told: SagaRun | None = None
+    ) -> EpisodeEnd:
         """Claim and walk one saga until it ends, waits, or should stop. At most one episode; never raises for a step.
+
+        `told`: the saga as its start returned it. It saves the read before the claim where nothing has happened since.
 
         Raises:
             SagaNotFound: there is no such run.
         """
         with self._walking_once(saga_id) as is_first, Line(self._ledger.database) as line:
+            plan = None if told is None or told.id != saga_id else self._plan_of_first(told)
+            if plan is not None and is_first and not observer.should_stop():
+                with self._entered(place):
+                    end = self._walked_first(plan, claimer, line, place, observer)
+                if end is not None:
+                    return end
             loaded = self._ledger.load(saga_id, line)
             if loaded is None:
                 raise SagaNotFound(saga_id)
@@ -62,11 +74,26 @@ class Runner:
                 if not exc.is_noted:
                     self._ledger.pass_over(saga_id, run.fence, exc.reason, step=exc.step)
                 return EpisodeEnd(saga_id=saga_id, status=run.status, outcome="unrunnable", reason=exc.reason)
-            with place.entered():
-                try:
-                    return self._walked(plan, claimer, line, place, observer)
-                finally:
-                    place.disarm()
+            with self._entered(place):
+                return self._walked(plan, claimer, line, place, observer)
+
+    @staticmethod
+    @contextmanager
+    def _entered(place: Place) -> Iterator[None]:
+        with place.entered():
+            try:
+                yield
+            finally:
+                place.disarm()
+
+    def _plan_of_first(self, told: SagaRun) -> Plan | None:
+        """The plan of a saga that nobody has claimed yet, where its steps are loaded here: to load them is bounded."""
+        if told.status is not RunStatus.PENDING or told.fence > 0:
+            return None
+        try:
+            return planned(told, self._registry, _refuse_to_import)
+        except Unrunnable:
+            return None
 
     @contextmanager
     def _importing(self, loaded: Loaded, steps: Sequence[str], place: Place) -> Iterator[None]:
@@ -95,30 +122,54 @@ class Runner:
         finally:
             place.disarm()
 
+    def _walked_first(
+        self, plan: Plan, claimer: Claimer, line: Line, place: Place, observer: Observer
+    ) -> EpisodeEnd | None:
+        """Claim by what the caller was told, and walk; None: nothing was claimed, and the saga must be read."""
+        step = plan.steps[0]
+        with self._claiming(plan, line, place) as unwatched:
+            claimed = self._ledger.claim_first(plan.run, claimer, line, step_name=step.name, timeout=step.timeout)
+        if claimed is None:
+            return None
+        run, hold = claimed
+        return self._held(hold, replace(plan, run=run), line, place, observer, is_unwatched=any(unwatched))
+
     def _walked(self, plan: Plan, claimer: Claimer, line: Line, place: Place, observer: Observer) -> EpisodeEnd:
         run, idx = plan.run, plan.run.current_step_idx
         step = plan.steps[idx]
-        arm(place, step, self._settings.step_grace.total_seconds())
+        with self._claiming(plan, line, place) as unwatched:
+            hold = self._ledger.claim(
+                run,
+                claimer,
+                line,
+                step_name=step.name,
+                timeout=step.timeout,
+                undo_timeout=plan.undo_timeout,
+                doubts=not step.policy.transactional,
+            )
+        if hold is None:
+            return EpisodeEnd(saga_id=run.id, status=run.status, outcome="busy", doorbell=plan.doorbell(idx))
+        return self._held(hold, plan, line, place, observer, is_unwatched=any(unwatched))
+
+    @contextmanager
+    def _claiming(self, plan: Plan, line: Line, place: Place) -> Iterator[list[bool]]:
+        """Around a claim: the hard end is armed before the attempt is on record. Yields whether it was taken away."""
+        idx = plan.run.current_step_idx
+        arm(place, plan.steps[idx], self._settings.step_grace.total_seconds())
         unwatched: list[bool] = []
         line.on_lost = lambda: unwatched.append(place.disarm())  # the hard end must not strike in the claim either
         self._failpoints.hit("claim.before", idx)
-        hold = self._ledger.claim(
-            run,
-            claimer,
-            line,
-            step_name=step.name,
-            timeout=step.timeout,
-            undo_timeout=plan.undo_timeout,
-            doubts=not step.policy.transactional,
-        )
-        if hold is None:
-            return EpisodeEnd(saga_id=run.id, status=run.status, outcome="busy", doorbell=plan.doorbell(idx))
-        self._failpoints.hit("claim.after", idx)
+        yield unwatched
+
+    def _held(
+        self, hold: Hold, plan: Plan, line: Line, place: Place, observer: Observer, *, is_unwatched: bool
+    ) -> EpisodeEnd:
+        self._failpoints.hit("claim.after", plan.run.current_step_idx)
         self._heartbeat.add(hold)
         try:
             holder = Holder(hold, plan, place, observer, self._failpoints, self._settings)
             line.on_lost = holder.unwatch
-            if any(unwatched):
+            if is_unwatched:
                 holder.is_unwatched = True
             return Episode(holder, plan, self._ledger).run()
         finally:
@@ -135,3 +186,7 @@ class Runner:
             if is_first:
                 with self._lock:
                     self._here.discard(saga_id)
+
+
+def _refuse_to_import(steps: Sequence[str]) -> AbstractContextManager[None]:
+    raise Unrunnable(f"steps {', '.join(steps)} must be loaded already, got some that are not")

@@ -63,8 +63,7 @@ class Episode:
             # Inside a step: its attempt is in doubt, so it is given up as if this process had died, and counted.
             self._ledger.take_over_own(hold)
             return self._end("interrupted")
-        end = self._end(self._outcome())
-        return replace(end, run=self._completed()) if hold.completed is not None else end
+        return self._end(self._outcome(), self._completed() if hold.completed is not None else None)
 
     def _next_move(self) -> walk.NextMove:
         holder, hold = self._holder, self._hold
@@ -108,10 +107,10 @@ class Episode:
             return str(position.status)
         return "yielded" if self._holder.has_yielded else "parked"
 
-    def _end(self, outcome: str) -> EpisodeEnd:
-        position = self._hold.position
-        doorbell = self._plan.doorbell(position.idx)
-        return EpisodeEnd(saga_id=self._hold.saga_id, status=position.status, outcome=outcome, doorbell=doorbell)
+    def _end(self, outcome: str, run: SagaRun | None = None) -> EpisodeEnd:
+        status, idx = self._hold.position.status, self._hold.position.idx
+        doorbell = None if status.is_terminal else self._plan.doorbell(idx)
+        return EpisodeEnd(saga_id=self._hold.saga_id, status=status, outcome=outcome, doorbell=doorbell, run=run)
 
     def _completed(self) -> SagaRun:
         """The completed run without reading it again: everything else on it is frozen since it was claimed."""

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import TupleRow, tuple_row
 
+from sagaworker.ledger import prepared
 from sagaworker.ledger.connection import Database, adapted, schema_of, sql
 
 # What a statement raises when its fate, or the server's, is unknown; anything else is a fault of ours and propagates.
@@ -27,6 +28,7 @@ class Line:
         self._checked_out = contextlib.ExitStack()
         self._cursor: psycopg.Cursor[TupleRow] | None = None
         self._schema = ""
+        self._run: prepared.Run | None = None
         self.on_lost: Callable[[], None] = lambda: None  # called before another connection is asked for
 
     def __enter__(self) -> Line:  # noqa: PYI034 - nobody derives from it
@@ -38,13 +40,14 @@ class Line:
 
     def one(self, name: str, parameters: dict[str, Any]) -> dict[str, Any] | None:
         """Run a statement, one round trip, and fetch its only row."""
-        cursor = self._open()
-        row = cursor.execute(sql(name, self._schema), parameters, prepare=True).fetchone()
-        return None if row is None else self._named(name, cursor, row)
+        rows = self.rows(name, parameters)
+        return rows[0] if rows else None
 
     def rows(self, name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
         """Run a statement and fetch its rows."""
         cursor = self._open()
+        if self._run is not None and name in prepared.FILES:
+            return self._run(cursor.connection, name, parameters)
         rows = cursor.execute(sql(name, self._schema), parameters, prepare=True).fetchall()
         return [self._named(name, cursor, row) for row in rows]
 
@@ -90,5 +93,6 @@ class Line:
         if self._cursor is None:
             connection = self._checked_out.enter_context(self._database.checkout())
             self._schema = schema_of(connection)
+            self._run = prepared.runner(connection)
             self._cursor = adapted(connection.cursor(row_factory=tuple_row))
         return self._cursor

@@ -16,9 +16,11 @@ import psycopg
 from psycopg.rows import DictRow
 
 from sagaworker.domain.records import Doorbell, SagaRun
-from sagaworker.domain.status import RunStatus
+from sagaworker.domain.status import RunStatus, StepStatus
 from sagaworker.domain.values import Json
+from sagaworker.domain.walk import Position, Row
 from sagaworker.errors import Fenced
+from sagaworker.ledger import prepared
 from sagaworker.ledger.claim import Hold, Periods, position_of
 from sagaworker.ledger.connection import Connection, Database, execute, execute_locked, execute_one
 from sagaworker.ledger.lease import Lease
@@ -26,6 +28,7 @@ from sagaworker.ledger.line import UNKNOWN, Line
 from sagaworker.ledger.reads import run_of
 from sagaworker.ledger.step_transaction import StepTransaction
 
+_OF_JSON = frozenset({"step_modules", "inputs", "trigger_ref", "overrides", "trace", "attributes"})
 RESEND_AFTER = 0.05  # seconds between two tries while the database is away
 
 
@@ -125,17 +128,32 @@ class Ledger:
         On the caller's connection it joins the caller's transaction. Otherwise it commits, and where the commit's
         acknowledgement is lost it is sent again: the ids are the caller's, so a second landing stores nothing.
         """
+        if connection is None and len(runs) == 1:
+            return {row["id"] for row in self.database.again(lambda own: self._start_one(own, runs[0]))}
+        return {row["id"] for row in self._start_all(runs, connection)}
+
+    def _start_one(self, connection: Connection, new: NewRun) -> list[dict[str, Any]]:
+        run = prepared.runner(connection)
+        if run is None:
+            return self._start_all([new], connection)
+        parameters = {
+            name: json.dumps(value) if name in _OF_JSON and value is not None else value
+            for name, value in new.as_json().items()
+        }
+        return run(connection, "start_one", parameters | {"saga_id": new.id, "ring_after": self.periods.ring_after})
+
+    def _start_all(self, runs: Sequence[NewRun], connection: psycopg.Connection[Any] | None) -> list[DictRow]:
         parameters = {
             "runs": json.dumps([run.as_json() for run in runs]),
             "ring_after": self.periods.ring_after,
         }
         if connection is not None:
             try:
-                return {row["id"] for row in execute(connection, "start", parameters)}
+                return execute(connection, "start", parameters)
             except psycopg.Error as exc:
                 self.database.refuse_older(exc)
                 raise
-        return {row["id"] for row in self.database.retried("start", parameters)}
+        return self.database.retried("start", parameters)
 
     def met(self, requests: Sequence[NewRun], connection: psycopg.Connection[Any] | None = None) -> list[SagaRun]:
         """The runs that these requests met instead of being stored, as the same transaction sees them."""
@@ -174,44 +192,78 @@ class Ledger:
         once at a time in one process, so an open episode of ours under the next fence is this claim.
         """
         lease = Lease(duration=self.periods.lease)
-        parameters: dict[str, Any] = {
+        parameters = self._of_claim(claimer, step_name, timeout) | {
             "saga_id": seen.id,
             "seen_fence": seen.fence,
             "seen_status": seen.status,
             "idx": seen.current_step_idx,
+            "undo_timeout": undo_timeout,
+            "doubts": doubts,
+        }
+        row = self._claimed("claim", parameters, seen, claimer, line, lease)
+        return None if row is None else self._hold(line, claimer, lease, seen.id, position_of(row, row["fence"]), row)
+
+    def claim_first(
+        self, told: SagaRun, claimer: Claimer, line: Line, *, step_name: str, timeout: timedelta
+    ) -> tuple[SagaRun, Hold] | None:
+        """Claim a saga that nobody has claimed yet and begin its first step, as `claim` does but for the read before it.
+
+        Of `told`, which may be old or wrong, only the id and the list are used, and the list is proved. The run that
+        comes back is the ledger's. None: it cannot be claimed so; to read it tells why.
+        """
+        lease = Lease(duration=self.periods.lease)
+        parameters = self._of_claim(claimer, step_name, timeout) | {
+            "saga_id": told.id,
+            "idx": 0,
+            "step_modules": json.dumps(told.step_modules),
+        }
+        row = self._claimed("claim_first", parameters, told, claimer, line, lease)
+        if row is None:
+            return None
+        if "step_modules" in row:
+            begun = Row(status=StepStatus.RUNNING, attempts=1, begun_here=True, deadline_at=row["step_deadline_at"])
+            run = run_of(row)
+            position = Position(status=run.status, idx=0, row=begun, max_recoveries=run.max_recoveries)
+        else:  # it landed unseen
+            loaded = self.load(told.id, line)
+            assert loaded is not None
+            run, position = loaded.run, position_of(row, row["fence"])
+        return run, self._hold(line, claimer, lease, told.id, position, row)
+
+    def _of_claim(self, claimer: Claimer, step_name: str, timeout: timedelta) -> dict[str, Any]:
+        return {
             "step_name": step_name,
             "timeout": timeout,
-            "undo_timeout": undo_timeout,
             "owner": claimer.owner,
             "host": claimer.host,
             "pid": claimer.pid,
             "task_id": claimer.task_id,
             "lease": self.periods.lease,
             "grace": self.periods.grace,
-            "doubts": doubts,
         }
-        row = self._claimed(parameters, seen, claimer, line, lease)
-        if row is None:
-            return None
-        # Also where the answer came too late for the lease: the holder then begins nothing and lets go.
+
+    def _hold(
+        self, line: Line, claimer: Claimer, lease: Lease, saga_id: str, position: Position, row: Mapping[str, Any]
+    ) -> Hold:
+        """What was claimed. Also where the answer came too late for the lease: the holder begins nothing and lets go."""
         return Hold(
             line,
-            saga_id=seen.id,
+            saga_id=saga_id,
             fence=row["fence"],
             owner=claimer.owner,
-            position=position_of(row, row["fence"]),
+            position=position,
             lease=lease,
             periods=self.periods,
         )
 
     def _claimed(
-        self, parameters: dict[str, Any], seen: SagaRun, claimer: Claimer, line: Line, lease: Lease
+        self, name: str, parameters: dict[str, Any], seen: SagaRun, claimer: Claimer, line: Line, lease: Lease
     ) -> dict[str, Any] | None:
         """The row of the claim; tries on through an outage, for no longer than the lease would be."""
         is_resend = False
         while True:
             try:
-                row = line.one("claim", parameters)
+                row = line.one(name, parameters)
                 # No row back from a resend may mean that the first send has landed meanwhile.
                 return row if row is not None or not is_resend else self._landed_claim(seen, claimer)[0]
             except UNKNOWN as exc:

@@ -8,13 +8,14 @@ from sagaworker.ledger.statements import statement_files
 FILES = statement_files()
 
 
-def declared():
+def declared(opening="move"):
+    """The transitions that files state in their first line, by the name in that line or the file's own."""
     found = {}
     for name, file in FILES.items():
         first = file.read_text().splitlines()[0]
-        if match := re.fullmatch(r"-- move: (.+)", first):
-            pairs = (pair.split(" -> ") for pair in match[1].split("; "))
-            found[name] = frozenset((before, after) for before, after in pairs)
+        if match := re.fullmatch(rf"-- {opening}: (.+)", first):
+            pairs = (pair.split(" -> ") for pair in match[match.lastindex].split("; "))
+            found[match[1] if match.lastindex == 2 else name] = frozenset((before, after) for before, after in pairs)
     return found
 
 
@@ -22,9 +23,39 @@ def test_every_move_has_a_file_that_states_it_and_every_such_file_is_a_move():
     assert declared() == {name: move.transitions for name, move in MOVES.items()}
 
 
+def test_a_short_form_makes_no_transition_that_its_move_does_not_make():
+    short = declared(r"short form of (\w+)")
+    assert set(short) == {"advance", "claim", "complete", "start"}
+    for name, transitions in short.items():
+        assert transitions <= MOVES[name].transitions
+
+
+def test_a_short_form_proves_in_its_own_update_that_nothing_has_come_in_between():
+    for name in ("advance", "complete"):
+        guard = FILES[f"{name}_plain"].read_text().partition("WHERE")[2].partition("RETURNING")[0]
+        assert "r.fence = %(fence)s" in guard
+        assert "AND NOT r.cancel_requested" in guard
+        assert "AND (r.deadline_at IS NULL OR r.deadline_at > statement_timestamp())" in guard
+        assert ("AND r.waiting_for IS NULL" in guard) == (name == "advance")
+
+
+def test_a_first_claim_proves_in_its_own_update_that_nothing_has_come_since_the_start():
+    guard = FILES["claim_first"].read_text().partition("WHERE\n")[2].partition("RETURNING")[0]
+    for proof in (
+        "r.status = 'pending'",
+        "r.fence = 0",
+        "NOT r.cancel_requested",
+        "(r.deadline_at IS NULL OR r.deadline_at > statement_timestamp())",
+        "r.waiting_for IS NULL",
+        "r.archived_at IS NULL",
+        "r.step_modules = %(step_modules)s::jsonb",
+    ):
+        assert f"AND {proof}\n" in guard, proof
+
+
 def test_every_file_says_in_its_first_line_what_it_is():
     for name, file in FILES.items():
-        assert re.match(r"-- (move|read|lock|lease|rings|notes): ", file.read_text()), name
+        assert re.match(r"-- (move|short form of \w+|read|lock|lease|rings|notes): ", file.read_text()), name
 
 
 PROOFS = {"claim": "r.fence = %(seen_fence)s", "take_over": "r.fence = found.fence"}
@@ -49,5 +80,5 @@ def test_every_move_of_an_operator_says_who_and_why_and_leaves_the_fence_alone()
 
 def test_no_guard_compares_the_journal_number():
     for name, file in FILES.items():
-        if file.read_text().startswith("-- move: "):
+        if file.read_text().startswith(("-- move: ", "-- short form")):
             assert not re.search(r"(WHERE|AND)[^,;]*\bseq\s*(=|<|>)", file.read_text()), name

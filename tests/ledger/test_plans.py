@@ -180,6 +180,16 @@ def use_all(engine, plans):
     advance(hold, last=True)
     hold.close()
     engine.get(run.id)
+    engine.run(engine.start_many([{"kind": "t", "steps": steps}] * 2)[0])
+    engine.run(engine.start("t", steps))
+    # The long forms of advance and complete, after a cancel.
+    for last in (False, True):
+        run = engine.start("t", steps)
+        hold = claimed(engine, run.id)
+        engine.cancel(run.id)
+        advance(hold, last=last)
+        hold.compensated(walk.RecordUndo(result=StepStatus.COMPENSATED), attempted=True, undo_timeout=TIMEOUT)
+        hold.close()
     # Backward, an orphan, a cancel.
     run = engine.start("t", steps)
     hold = claimed(engine, run.id)
