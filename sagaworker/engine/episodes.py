@@ -39,7 +39,7 @@ class EngineEpisodes(EngineDoorbells):
         `state.check_cancelled` only.
         """
         told = saga_id if isinstance(saga_id, SagaRun) else None
-        saga_id = self.id_of(saga_id if told is None else told.id, to_move=True)
+        saga_id = self.id_of(saga_id.id if isinstance(saga_id, SagaRun) else saga_id, to_move=True)
         place = HostPlace() if threading.current_thread() is threading.main_thread() else None
         if place is None:
             end = self.run_episode(saga_id, place=ThreadPlace(), told=told)
