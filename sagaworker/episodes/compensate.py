@@ -8,32 +8,32 @@ from dataclasses import replace
 from sagaworker.domain import walk
 from sagaworker.domain.status import RunStatus, StepStatus
 from sagaworker.episodes.attempt import plain, undone
-from sagaworker.episodes.holder import Holder
+from sagaworker.episodes.episode import Episode
 from sagaworker.ledger.claim import Unrecordable
 
 POINTS = ("compensate.before", "compensate.after")
 
 
-def compensate(holder: Holder) -> None:
+def compensate(episode: Episode) -> None:
     """Undo the step at the cursor; one without a `compensate` has nothing to undo."""
-    step, row = holder.step, holder.hold.position.row
+    step, row = episode.step, episode.claim.position.row
     if step.compensate is None:
-        holder.record_undo(walk.RecordUndo(result=StepStatus.COMPENSATED), attempted=False)
+        episode.record_undo(walk.RecordUndo(result=StepStatus.COMPENSATED), attempted=False)
         return
-    if not holder.arm():
+    if not episode.arm():
         return
-    state = holder.state(outcome="completed" if row.has_completed else "unknown")
-    holder.announce(RunStatus.COMPENSATING)
-    failed = undone(holder.call(step.compensate, state, POINTS), step.policy.undo_retry)
+    state = episode.state(outcome="completed" if row.has_completed else "unknown")
+    episode.announce(RunStatus.COMPENSATING)
+    failed = undone(episode.call(step.compensate, state, POINTS), step.policy.undo_retry)
     try:
-        _record(holder, row, failed)
+        _record(episode, row, failed)
     except Unrecordable as refused:
-        _record(holder, row, None if failed is None else replace(failed, error=plain(refused.cause)))
+        _record(episode, row, None if failed is None else replace(failed, error=plain(refused.cause)))
 
 
-def _record(holder: Holder, row: walk.Row, failed: walk.Failed | None) -> None:
-    decided = walk.after_undo(row, failed, holder.step.policy, draw=random.random())  # noqa: S311 - jitter
+def _record(episode: Episode, row: walk.Row, failed: walk.Failed | None) -> None:
+    decided = walk.after_undo(row, failed, episode.step.policy, draw=random.random())  # noqa: S311 - jitter
     if isinstance(decided, walk.Retry):
-        holder.retry(decided)
+        episode.retry(decided)
     else:
-        holder.record_undo(decided, attempted=True)
+        episode.record_undo(decided, attempted=True)

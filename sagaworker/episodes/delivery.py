@@ -12,14 +12,14 @@ from sagaworker.catalog.registry import Registry
 from sagaworker.domain.explain import IMPORTS
 from sagaworker.domain.records import Doorbell, SagaRun
 from sagaworker.domain.status import RunStatus
-from sagaworker.episodes.episode import Episode, EpisodeEnd
+from sagaworker.episodes.episode import Episode, EpisodeEnd, Observer, arm
 from sagaworker.episodes.heartbeat import Heartbeat
-from sagaworker.episodes.holder import Holder, Observer, arm
 from sagaworker.episodes.place import Place
 from sagaworker.episodes.plan import Plan, Unrunnable, planned
+from sagaworker.episodes.run import run as run_episode
 from sagaworker.errors import SagaNotFound
 from sagaworker.failpoints import Failpoints
-from sagaworker.ledger.claim import Hold
+from sagaworker.ledger.claim import Claim
 from sagaworker.ledger.line import Line
 from sagaworker.ledger.moves import Claimer, Ledger, Loaded
 from sagaworker.settings import Settings
@@ -131,14 +131,14 @@ class Runner:
             claimed = self._ledger.claim_first(plan.run, claimer, line, step_name=step.name, timeout=step.timeout)
         if claimed is None:
             return None
-        run, hold = claimed
-        return self._held(hold, replace(plan, run=run), line, place, observer, is_unwatched=any(unwatched))
+        run, claim = claimed
+        return self._held(claim, replace(plan, run=run), line, place, observer, is_unwatched=any(unwatched))
 
     def _walked(self, plan: Plan, claimer: Claimer, line: Line, place: Place, observer: Observer) -> EpisodeEnd:
         run, idx = plan.run, plan.run.current_step_idx
         step = plan.steps[idx]
         with self._claiming(plan, line, place) as unwatched:
-            hold = self._ledger.claim(
+            claim = self._ledger.claim(
                 run,
                 claimer,
                 line,
@@ -147,9 +147,9 @@ class Runner:
                 undo_timeout=plan.undo_timeout,
                 doubts=not step.policy.transactional,
             )
-        if hold is None:
+        if claim is None:
             return EpisodeEnd(saga_id=run.id, status=run.status, outcome="busy", doorbell=plan.doorbell(idx))
-        return self._held(hold, plan, line, place, observer, is_unwatched=any(unwatched))
+        return self._held(claim, plan, line, place, observer, is_unwatched=any(unwatched))
 
     @contextmanager
     def _claiming(self, plan: Plan, line: Line, place: Place) -> Iterator[list[bool]]:
@@ -162,18 +162,18 @@ class Runner:
         yield unwatched
 
     def _held(
-        self, hold: Hold, plan: Plan, line: Line, place: Place, observer: Observer, *, is_unwatched: bool
+        self, claim: Claim, plan: Plan, line: Line, place: Place, observer: Observer, *, is_unwatched: bool
     ) -> EpisodeEnd:
         self._failpoints.hit("claim.after", plan.run.current_step_idx)
-        self._heartbeat.add(hold)
+        self._heartbeat.add(claim)
         try:
-            holder = Holder(hold, plan, place, observer, self._failpoints, self._settings)
-            line.on_lost = holder.unwatch
+            episode = Episode(claim, plan, place, observer, self._failpoints, self._settings)
+            line.on_lost = episode.unwatch
             if is_unwatched:
-                holder.is_unwatched = True
-            return Episode(holder, plan, self._ledger).run()
+                episode.is_unwatched = True
+            return run_episode(episode, self._ledger)
         finally:
-            self._heartbeat.remove(hold)
+            self._heartbeat.remove(claim)
 
     @contextmanager
     def _walking_once(self, saga_id: str) -> Iterator[bool]:

@@ -10,30 +10,30 @@ from sagaworker.domain import walk
 from sagaworker.domain.state import SagaState
 from sagaworker.domain.status import RunStatus
 from sagaworker.episodes.attempt import executed, plain, refusal
-from sagaworker.episodes.holder import Holder
+from sagaworker.episodes.episode import Episode
 from sagaworker.ledger.claim import Unrecordable
 
 POINTS = ("execute.before", "execute.after")
 
 
-def execute(holder: Holder) -> None:
+def execute(episode: Episode) -> None:
     """Enter the attempt that is on record."""
-    step = holder.step
-    state = holder.state()
-    holder.announce(RunStatus.RUNNING)
-    result = executed(holder.call(step.execute, state, POINTS), state, step.policy.retry)
-    failed = recorded(holder, result) if isinstance(result, SagaState) else result
+    step = episode.step
+    state = episode.state()
+    episode.announce(RunStatus.RUNNING)
+    result = executed(episode.call(step.execute, state, POINTS), state, step.policy.retry)
+    failed = recorded(episode, result) if isinstance(result, SagaState) else result
     if failed is not None:
-        record_failure(holder, failed, walk.after_execute)
+        record_failure(episode, failed, walk.after_execute)
 
 
-def recorded(holder: Holder, result: SagaState) -> walk.Failed | None:
+def recorded(episode: Episode, result: SagaState) -> walk.Failed | None:
     """Record that the step completed; a record that the server refuses is a failed attempt, in doubt like others."""
     try:
-        holder.advance(result)
+        episode.advance(result)
     except Unrecordable as refused:
-        holder.refold()  # what was added for an advance that did not happen is taken out again
-        return refusal(refused.cause, holder.step.policy.retry, definite=False)
+        episode.refold()  # what was added for an advance that did not happen is taken out again
+        return refusal(refused.cause, episode.step.policy.retry, definite=False)
     return None
 
 
@@ -45,17 +45,17 @@ class Decide(Protocol):
     ) -> walk.Retry | walk.Fail: ...
 
 
-def record_failure(holder: Holder, failed: walk.Failed, decide: Decide) -> None:
+def record_failure(episode: Episode, failed: walk.Failed, decide: Decide) -> None:
     """Retry what may be tried again, else turn to undoing. Where the server refuses the error itself, with a plain one."""
     try:
-        _record_failure(holder, failed, decide)
+        _record_failure(episode, failed, decide)
     except Unrecordable as refused:
-        _record_failure(holder, replace(failed, error=plain(refused.cause)), decide)
+        _record_failure(episode, replace(failed, error=plain(refused.cause)), decide)
 
 
-def _record_failure(holder: Holder, failed: walk.Failed, decide: Decide) -> None:
-    decided = decide(holder.hold.position.row, failed, holder.step.policy, draw=random.random())  # noqa: S311 - jitter
+def _record_failure(episode: Episode, failed: walk.Failed, decide: Decide) -> None:
+    decided = decide(episode.claim.position.row, failed, episode.step.policy, draw=random.random())  # noqa: S311 - jitter
     if isinstance(decided, walk.Retry):
-        holder.retry(decided)
+        episode.retry(decided)
     else:
-        holder.fail(decided)
+        episode.fail(decided)

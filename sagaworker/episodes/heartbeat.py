@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 
-from sagaworker.ledger.claim import Hold
+from sagaworker.ledger.claim import Claim
 from sagaworker.ledger.lease import Lease, now
 from sagaworker.ledger.line import UNKNOWN
 from sagaworker.ledger.moves import Ledger
@@ -17,7 +17,7 @@ BEATS_PER_LEASE = 4  # three may be lost before the lease is
 
 
 class Heartbeat:
-    """Extends leases. The thread starts with the first hold and belongs to this process.
+    """Extends leases. The thread starts with the first claim and belongs to this process.
 
     Each beat borrows a connection from the pool, which opens another one where all are in use: a beat waits for nobody.
     It lives in the process whose work it vouches for, so it dies with it; a forked child starts its own.
@@ -33,22 +33,22 @@ class Heartbeat:
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
 
-    def add(self, hold: Hold) -> None:
-        """Vouch for this hold until `remove`."""
+    def add(self, claim: Claim) -> None:
+        """Vouch for this claim until `remove`."""
         with self._lock:
             if self._pid != os.getpid():
                 raise RuntimeError("a heartbeat must be made anew after a fork, got the parent's")
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="sagaworker-heartbeat", daemon=True)
-                thread.start()  # may be refused; then the next hold tries again
+                thread.start()  # may be refused; then the next claim tries again
                 self._thread = thread
-            self._held[(hold.saga_id, hold.fence)] = hold.lease
+            self._held[(claim.saga_id, claim.fence)] = claim.lease
             self._wanted.set()
 
-    def remove(self, hold: Hold) -> None:
+    def remove(self, claim: Claim) -> None:
         """Stop vouching; the lease then runs out by itself unless the episode is closed."""
         with self._lock:
-            self._held.pop((hold.saga_id, hold.fence), None)
+            self._held.pop((claim.saga_id, claim.fence), None)
 
     def close(self) -> None:
         """End the thread."""

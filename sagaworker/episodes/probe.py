@@ -5,30 +5,30 @@ from __future__ import annotations
 from sagaworker.domain import walk
 from sagaworker.domain.status import RunStatus, WaitingFor
 from sagaworker.episodes.attempt import probed
+from sagaworker.episodes.episode import Episode
 from sagaworker.episodes.execute import recorded
-from sagaworker.episodes.holder import Holder
 
 POINTS = ("probe.before", "probe.after")
 
 
-def probe(holder: Holder) -> None:
+def probe(episode: Episode) -> None:
     """Ask, and record what the answer comes to. No new attempt is counted, whatever it is."""
-    hold, step = holder.hold, holder.step
+    claim, step = episode.claim, episode.step
     assert step.probe is not None
-    if not holder.arm():
+    if not episode.arm():
         return
-    state = holder.state()
-    holder.announce(RunStatus.RUNNING)
-    answer, result = probed(holder.call(step.probe, state, POINTS), state)
-    match walk.after_probe(hold.position.row, answer):
+    state = episode.state()
+    episode.announce(RunStatus.RUNNING)
+    answer, result = probed(episode.call(step.probe, state, POINTS), state)
+    match walk.after_probe(claim.position.row, answer):
         case walk.Advanced():
             assert result is not None
-            refused = recorded(holder, result)
+            refused = recorded(episode, result)
             if refused is not None:  # it did happen, so it is neither tried again nor known to be recordable
-                hold.park(WaitingFor.OPERATOR, None, refused.error)
+                claim.park(WaitingFor.OPERATOR, None, refused.error)
         case walk.Absent():
-            hold.absent()
+            claim.absent()
         case walk.AskOperator(error):
-            hold.park(WaitingFor.OPERATOR, None, error)
+            claim.park(WaitingFor.OPERATOR, None, error)
         case walk.Quarantine(seconds=seconds):
-            hold.park(WaitingFor.QUARANTINE, seconds)
+            claim.park(WaitingFor.QUARANTINE, seconds)

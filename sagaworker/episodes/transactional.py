@@ -8,8 +8,8 @@ from sagaworker.domain import walk
 from sagaworker.domain.state import SagaState
 from sagaworker.domain.status import RunStatus
 from sagaworker.episodes.attempt import executed, refusal
+from sagaworker.episodes.episode import Episode
 from sagaworker.episodes.execute import POINTS, record_failure
-from sagaworker.episodes.holder import Holder
 from sagaworker.errors import InvalidInput
 from sagaworker.ledger.moves import Ledger
 from sagaworker.ledger.step_transaction import TransactionEnded, TransactionLost, TransactionRefused
@@ -17,16 +17,16 @@ from sagaworker.ledger.step_transaction import TransactionEnded, TransactionLost
 ENDED = "a TRANSACTIONAL step must leave its transaction open, got one that it ended by a statement"
 
 
-def execute_in_transaction(holder: Holder, ledger: Ledger) -> None:
+def execute_in_transaction(episode: Episode, ledger: Ledger) -> None:
     """Enter the attempt that is on record; what it wrote and that it completed are one commit."""
-    step, policy, decide = holder.step, holder.step.policy, walk.after_execute
-    holder.announce(RunStatus.RUNNING)
+    step, policy, decide = episode.step, episode.step.policy, walk.after_execute
+    episode.announce(RunStatus.RUNNING)
     try:
         with ledger.step_transaction(step.timeout) as transaction:
-            state = holder.state(connection=transaction.connection)
-            result = executed(holder.call(step.execute, state, POINTS), state, policy.retry)
+            state = episode.state(connection=transaction.connection)
+            result = executed(episode.call(step.execute, state, POINTS), state, policy.retry)
             if isinstance(result, SagaState):
-                holder.advance(result, within=transaction)
+                episode.advance(result, within=transaction)
                 return
             failed = replace(result, definite=not transaction.was_ended)
     except TransactionRefused as refused:
@@ -37,5 +37,5 @@ def execute_in_transaction(holder: Holder, ledger: Ledger) -> None:
         failed = refusal(lost, policy.retry, definite=True)
         decide = walk.after_lost
     # What was added for an advance that did not happen is taken out again.
-    holder.refold()
-    record_failure(holder, failed, decide)
+    episode.refold()
+    record_failure(episode, failed, decide)

@@ -1,4 +1,4 @@
-"""The moves of a holder: every one proves its fence, and an unknown commit is resolved before anything else happens."""
+"""A claim: one episode of one saga, and the moves of the worker that has it. Every one proves its fence, and an unknown commit is resolved before anything else happens."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _is_refusal(error: psycopg.Error) -> bool:
     return not isinstance(error, UNKNOWN) or (error.sqlstate or "").startswith("54")
 
 
-class Hold:
+class Claim:
     """One episode of one saga, held through its fence. Not safe between threads: the runner walks alone.
 
     Every method either lands its move exactly once, leaving `position` as the ledger has it, or raises `Fenced`, or

@@ -21,7 +21,7 @@ from sagaworker.domain.values import Json
 from sagaworker.domain.walk import Position, Row
 from sagaworker.errors import Fenced
 from sagaworker.ledger import prepared
-from sagaworker.ledger.claim import Hold, Periods, position_of
+from sagaworker.ledger.claim import Claim, Periods, position_of
 from sagaworker.ledger.connection import Connection, Database, execute, execute_locked, execute_one
 from sagaworker.ledger.lease import Lease
 from sagaworker.ledger.line import UNKNOWN, Line
@@ -98,7 +98,7 @@ class Orphan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beat:
-    """What a heartbeat learned of one hold. Not extended: its attempt has outlived its deadline and grace, or somebody
+    """What a heartbeat learned of one claim. Not extended: its attempt has outlived its deadline and grace, or somebody
     else has its row locked.
     """
 
@@ -184,7 +184,7 @@ class Ledger:
         timeout: timedelta,
         undo_timeout: timedelta,
         doubts: bool = True,
-    ) -> Hold | None:
+    ) -> Claim | None:
         """Open an episode and, where the next step may simply begin, begin it. None: somebody else was first.
 
         `doubts`: a step left running may have happened; false for one whose transaction died with its worker.
@@ -205,7 +205,7 @@ class Ledger:
 
     def claim_first(
         self, told: SagaRun, claimer: Claimer, line: Line, *, step_name: str, timeout: timedelta
-    ) -> tuple[SagaRun, Hold] | None:
+    ) -> tuple[SagaRun, Claim] | None:
         """Claim a saga that nobody has claimed yet and begin its first step, as `claim` does but for the read before it.
 
         Of `told`, which may be old or wrong, only the id and the list are used, and the list is proved. The run that
@@ -244,9 +244,9 @@ class Ledger:
 
     def _hold(
         self, line: Line, claimer: Claimer, lease: Lease, saga_id: str, position: Position, row: Mapping[str, Any]
-    ) -> Hold:
+    ) -> Claim:
         """What was claimed. Also where the answer came too late for the lease: the holder begins nothing and lets go."""
-        return Hold(
+        return Claim(
             line,
             saga_id=saga_id,
             fence=row["fence"],
@@ -388,15 +388,15 @@ class Ledger:
         """The transaction of one attempt of a TRANSACTIONAL step."""
         return StepTransaction(self.database, timeout=timeout, grace=self.periods.grace)
 
-    def take_over_own(self, hold: Hold) -> None:
-        """Give up a hold whose step was interrupted: as if this process had died in it, and counted so."""
+    def take_over_own(self, claim: Claim) -> None:
+        """Give up a claimed saga whose step was interrupted: as if this process had died in it, and counted so."""
         orphan = Orphan(
-            saga_id=hold.saga_id,
-            fence=hold.fence,
+            saga_id=claim.saga_id,
+            fence=claim.fence,
             kind="",
             actor_id=None,
             recovery_policy=None,
-            status=hold.position.status,
+            status=claim.position.status,
         )
         self.take_over([(orphan, "restart")], witnessed=True)
 

@@ -14,7 +14,7 @@ from sagaworker.domain.recovery import Scope
 from sagaworker.domain.status import ErrorClass, RunStatus, StepStatus, WaitingFor
 from sagaworker.domain.values import canonical_hash
 from sagaworker.domain.walk import Fail, RecordUndo, Retry
-from sagaworker.ledger.claim import Following, Hold, Periods
+from sagaworker.ledger.claim import Claim, Following, Periods
 from sagaworker.ledger.connection import Database
 from sagaworker.ledger.line import Line
 from sagaworker.ledger.moves import Claimer, Ledger, NewRun
@@ -59,7 +59,7 @@ class Sagas:
         assert self.ledger.start([run]) == {saga_id}
         return saga_id
 
-    def claim(self, saga_id: str) -> Hold:
+    def claim(self, saga_id: str) -> Claim:
         line = Line(self.ledger.database)
         loaded = self.ledger.load(saga_id, line)
         assert loaded is not None
@@ -71,7 +71,7 @@ class Sagas:
         self._holds.callback(hold.close)
         return hold
 
-    def begun(self, steps: Any = CHAIN, **options: Any) -> tuple[str, Hold]:
+    def begun(self, steps: Any = CHAIN, **options: Any) -> tuple[str, Claim]:
         saga_id = self.start(steps, **options)
         return saga_id, self.claim(saga_id)
 
@@ -83,7 +83,7 @@ class Sagas:
         assert len(taken) == 1
 
 
-def advance(hold: Hold, *, begin_next: bool = True, **output: Any) -> Hold:
+def advance(hold: Claim, *, begin_next: bool = True, **output: Any) -> Claim:
     """Complete the current step of three."""
     idx = hold.position.idx
     following = None if idx == len(CHAIN) - 1 else Following(name=str(idx + 1), timeout=HOUR)
@@ -98,7 +98,7 @@ def advance(hold: Hold, *, begin_next: bool = True, **output: Any) -> Hold:
     return hold
 
 
-def undo_all(hold: Hold, record: RecordUndo = UNDONE) -> Hold:
+def undo_all(hold: Claim, record: RecordUndo = UNDONE) -> Claim:
     while hold.is_open:
         hold.compensated(record, attempted=True, undo_timeout=HOUR)
     return hold

@@ -256,7 +256,7 @@ def _known(state: State, n: int) -> State:
 
 
 def _refused(config: Config, state: State, n: int, move: tuple[object, ...]) -> State:
-    """No row came back: Hold._move reads, and knows whether it landed before, met a cancel, or was fenced."""
+    """No row came back: Claim._move reads, and knows whether it landed before, met a cancel, or was fenced."""
     worker = state.workers[n]
     if state.fence == worker.fence and (
         _signature(state) != _expected(worker)

@@ -6,7 +6,7 @@ from psycopg.rows import dict_row
 from sagaworker.engine import Engine
 from sagaworker.episodes import ThreadPlace
 from sagaworker.episodes.place import HostPlace
-from sagaworker.ledger.claim import Hold
+from sagaworker.ledger.claim import Claim
 from tests.episodes import steps
 from tests.holding import advance, claimed, expire
 
@@ -30,7 +30,7 @@ def due(engine, run):
         connection.execute("UPDATE saga_runs SET wake_at = now() - interval '1 hour' WHERE id = %s", (run.id,))
 
 
-def held(engine, run) -> Hold:
+def held(engine, run) -> Claim:
     hold = claimed(engine, run.id)
     advance(hold)
     return hold
