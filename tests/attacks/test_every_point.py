@@ -13,7 +13,7 @@ import pytest
 
 from sagaworker import RetryPolicy
 from sagaworker.engine import Engine
-from sagaworker.episodes import HostPlace, holder
+from sagaworker.episodes import HostPlace, episode
 from sagaworker.failpoints import POINTS, Failpoints
 from sagaworker.ledger import connection as ledger_connection
 from sagaworker.settings import Settings
@@ -186,7 +186,7 @@ def test_ctrl_c_in_the_wait_for_a_retry_yields_at_once(engine, monkeypatch):
         os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patched:
-        patched.setattr(holder, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
+        patched.setattr(episode, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
         with pytest.raises(KeyboardInterrupt):
             engine.run(run.id)
     assert len(waits) == 1

@@ -13,7 +13,7 @@ import pytest
 from sagaworker import RetryPolicy
 from sagaworker.embedded import EmbeddedPostgres
 from sagaworker.engine import Engine
-from sagaworker.episodes import HostPlace, ThreadPlace, holder
+from sagaworker.episodes import HostPlace, ThreadPlace, episode
 from sagaworker.episodes.heartbeat import Heartbeat
 from sagaworker.errors import Fenced
 from sagaworker.ledger import connection as ledger_connection
@@ -120,7 +120,7 @@ def test_a_server_that_goes_while_a_retry_waits_costs_nothing(engine, postgres, 
             back.append(down(postgres, 0.6))
         time.sleep(seconds)  # noqa: TID251 - it is the walker's own
 
-    monkeypatch.setattr(holder, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
+    monkeypatch.setattr(episode, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
     hooked(monkeypatch, lambda state: (_ for _ in ()).throw(ConnectionError()) if state.attempt == 1 else None)
     run = engine.start("t", [S + "Calls"])
     end = engine.run_episode(run.id, place=HostPlace())

@@ -82,7 +82,7 @@ def test_an_undo_whose_error_is_refused_is_recorded_as_failed(engine, refuse):
 
 
 def test_a_finished_step_is_recorded_where_the_next_one_cannot_be_watched(engine, monkeypatch):
-    from sagaworker.episodes import holder
+    from sagaworker.episodes import episode
 
     armed = []
 
@@ -91,7 +91,7 @@ def test_a_finished_step_is_recorded_where_the_next_one_cannot_be_watched(engine
         if len(armed) == 1:
             raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(holder, "arm", arm)
+    monkeypatch.setattr(episode, "arm", arm)
     run = engine.start("t", [S + "Works"] * 2)
     engine.run_episode(run.id, place=ChildPlace())
     assert [row.status for row in engine.list_step_results(run.id)] == ["completed", "pending"], timeline(

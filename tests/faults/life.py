@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sagaworker.engine import Engine
-from sagaworker.episodes import ChildPlace, holder
+from sagaworker.episodes import ChildPlace, episode
 from sagaworker.failpoints import Failpoints, parsed
 from sagaworker.settings import Settings
 from tests.faults import steps
@@ -23,7 +23,7 @@ PAUSE = 2.5 * LEASE
 KIND = "faults"
 WORKERS = ("Acts", "Acts", "Tombstoned", "Acts")
 BUSY = {"asked": "Asked", "person": "Person", "skipper": "Skipper", "halted": "Halted", "given_up": "GivenUp"}
-holder.PARK_FROM = 0.2  # so that parking costs a case no five seconds
+episode.PARK_FROM = 0.2  # so that parking costs a case no five seconds
 
 
 @dataclass(frozen=True, slots=True)
