@@ -10,8 +10,8 @@ import psycopg
 from sagaworker.domain.fold import Fold
 from sagaworker.engine import Engine
 from sagaworker.ledger.claim import Following
+from sagaworker.ledger.episodes import Claimer
 from sagaworker.ledger.line import Line
-from sagaworker.ledger.moves import Claimer
 
 TIMEOUT = timedelta(seconds=60)
 

@@ -11,9 +11,9 @@ from sagaworker.catalog.registry import Registry
 from sagaworker.domain.definition import Definition
 from sagaworker.domain.values import encoded
 from sagaworker.errors import InvalidInput, UnknownStep
-from sagaworker.ledger.connection import Connection
 from sagaworker.ledger.definitions import DefinitionStore
 from sagaworker.ledger.outage import OUTAGE
+from sagaworker.ledger.session import Connection
 from sagaworker.settings import Settings
 
 log = logging.getLogger(__name__)

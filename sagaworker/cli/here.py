@@ -14,8 +14,8 @@ from sagaworker.console.unreachable import database_trouble, let_nobody_in, wher
 from sagaworker.engine import Engine
 from sagaworker.errors import InvalidSetting, SagaworkerError
 from sagaworker.ledger import variables
-from sagaworker.ledger.connection import parameters_of
 from sagaworker.ledger.outage import OUTAGE, reason
+from sagaworker.ledger.url import parameters_of
 from sagaworker.settings import DATABASE_SCHEMES, Settings
 
 _NO_LEDGER = "SAGAWORKER_DATABASE_URL must be set, got nothing, and no `sagaworker up` runs in this folder"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from sagaworker.errors import SagaworkerError
-from sagaworker.ledger.connection import parameters_of
 from sagaworker.ledger.outage import OUTAGE, REFUSAL, is_short, reason
+from sagaworker.ledger.url import parameters_of
 from sagaworker.settings import DATABASE_SCHEMES
 
 _PORTS = {"postgresql": 5432, "postgres": 5432, "amqp": 5672, "amqps": 5671}

@@ -6,8 +6,8 @@ from sagaworker.catalog.definitions import Definitions
 from sagaworker.catalog.registry import Registry
 from sagaworker.domain.records import Ring
 from sagaworker.episodes import Runner
-from sagaworker.ledger.connection import Database
-from sagaworker.ledger.moves import Ledger
+from sagaworker.ledger.database import Database
+from sagaworker.ledger.ledger import Ledger
 from sagaworker.ledger.operators import Operating
 from sagaworker.ledger.reads import Reads
 from sagaworker.recovery.sweep import Recovery

@@ -20,10 +20,10 @@ from sagaworker.episodes.heartbeat import Heartbeat
 from sagaworker.errors import InvalidSetting
 from sagaworker.failpoints import Failpoints
 from sagaworker.ledger.claim import Periods
-from sagaworker.ledger.connection import Database
+from sagaworker.ledger.database import Database
 from sagaworker.ledger.definitions import DefinitionStore
 from sagaworker.ledger.failpoints import cursor_class
-from sagaworker.ledger.moves import Ledger
+from sagaworker.ledger.ledger import Ledger
 from sagaworker.ledger.operators import Operating
 from sagaworker.ledger.reads import Reads
 from sagaworker.recovery.sweep import Recovery

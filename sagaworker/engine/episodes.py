@@ -10,7 +10,7 @@ from sagaworker.domain.records import Doorbell, SagaRun
 from sagaworker.domain.status import RunStatus
 from sagaworker.engine.doorbells import EngineDoorbells
 from sagaworker.episodes import EpisodeEnd, HostPlace, Observer, Place, ThreadPlace
-from sagaworker.ledger.moves import Claimer
+from sagaworker.ledger.episodes import Claimer
 from sagaworker.starts.requests import checked_id, checked_note
 from sagaworker.telemetry import metrics
 

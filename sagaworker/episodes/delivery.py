@@ -20,8 +20,9 @@ from sagaworker.episodes.run import run as run_episode
 from sagaworker.errors import SagaNotFound
 from sagaworker.failpoints import Failpoints
 from sagaworker.ledger.claim import Claim
+from sagaworker.ledger.episodes import Claimer, Loaded
+from sagaworker.ledger.ledger import Ledger
 from sagaworker.ledger.line import Line
-from sagaworker.ledger.moves import Claimer, Ledger, Loaded
 from sagaworker.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -8,8 +8,8 @@ import threading
 
 from sagaworker.ledger.claim import Claim
 from sagaworker.ledger.lease import Lease, now
+from sagaworker.ledger.ledger import Ledger
 from sagaworker.ledger.line import UNKNOWN
-from sagaworker.ledger.moves import Ledger
 
 log = logging.getLogger(__name__)
 

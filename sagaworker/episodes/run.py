@@ -17,7 +17,7 @@ from sagaworker.episodes.execute import execute
 from sagaworker.episodes.probe import probe
 from sagaworker.episodes.transactional import execute_in_transaction
 from sagaworker.errors import Fenced
-from sagaworker.ledger.moves import Ledger
+from sagaworker.ledger.ledger import Ledger
 
 log = logging.getLogger(__name__)
 

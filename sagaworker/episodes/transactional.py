@@ -11,7 +11,7 @@ from sagaworker.episodes.attempt import executed, refusal
 from sagaworker.episodes.episode import Episode
 from sagaworker.episodes.execute import POINTS, record_failure
 from sagaworker.errors import InvalidInput
-from sagaworker.ledger.moves import Ledger
+from sagaworker.ledger.ledger import Ledger
 from sagaworker.ledger.step_transaction import TransactionEnded, TransactionLost, TransactionRefused
 
 ENDED = "a TRANSACTIONAL step must leave its transaction open, got one that it ended by a statement"

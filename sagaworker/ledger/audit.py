@@ -20,9 +20,10 @@ from psycopg.rows import tuple_row
 
 from sagaworker.domain.records import Finding
 from sagaworker.domain.values import canonical_hash
-from sagaworker.ledger.connection import Connection, Database, schema_of
+from sagaworker.ledger.database import Database
 from sagaworker.ledger.names import qualified
-from sagaworker.ledger.statements import AUDIT
+from sagaworker.ledger.session import Connection
+from sagaworker.ledger.statements import AUDIT, schema_of
 
 MOST = 1000  # findings of one invariant: a ledger that is broken throughout must still be printable
 FROZEN = 17

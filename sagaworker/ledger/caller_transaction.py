@@ -16,8 +16,10 @@ from sqlalchemy import event
 from sqlalchemy import exc as sa_exc
 
 from sagaworker.errors import InvalidInput
-from sagaworker.ledger.connection import Connection, Database, adapted, schema_of, use_schema
+from sagaworker.ledger.database import Database
 from sagaworker.ledger.outage import reason
+from sagaworker.ledger.session import Connection
+from sagaworker.ledger.statements import adapted, schema_of, use_schema
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session, scoped_session

@@ -10,7 +10,9 @@ from datetime import datetime
 from psycopg.rows import DictRow
 
 from sagaworker.domain.definition import Definition
-from sagaworker.ledger.connection import Connection, Database, execute
+from sagaworker.ledger.database import Database
+from sagaworker.ledger.session import Connection
+from sagaworker.ledger.statements import execute
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

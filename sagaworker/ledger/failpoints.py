@@ -15,7 +15,8 @@ from psycopg.pq import TransactionStatus
 
 from sagaworker.failpoints import MOVES, Action, Failpoints
 from sagaworker.ledger import prepared
-from sagaworker.ledger.connection import Connection, schema_of, sql
+from sagaworker.ledger.session import Connection
+from sagaworker.ledger.statements import schema_of, sql
 
 # The statement files behind a point where they are called otherwise.
 _SHORT_FORMS = ("advance_plain", "claim_first", "complete_plain")

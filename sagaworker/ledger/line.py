@@ -10,7 +10,8 @@ import psycopg
 from psycopg.rows import TupleRow, tuple_row
 
 from sagaworker.ledger import prepared
-from sagaworker.ledger.connection import Database, adapted, schema_of, sql
+from sagaworker.ledger.database import Database
+from sagaworker.ledger.statements import adapted, schema_of, sql
 
 # What a statement raises when its fate, or the server's, is unknown; anything else is a fault of ours and propagates.
 # InternalError: a server that has become a read-only standby, a transaction that it ended while this process was paused.

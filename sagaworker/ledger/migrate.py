@@ -16,7 +16,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import exc as sa_exc
 
 from sagaworker.errors import InvalidInput, InvalidSetting, SagaworkerError
-from sagaworker.ledger.connection import migrating_engine
+from sagaworker.ledger.database import migrating_engine
 from sagaworker.ledger.names import VERSION_TABLE
 from sagaworker.ledger.version import found, known, migrations_folder, quoted, refuse_newer
 

@@ -12,8 +12,10 @@ from typing import Any
 from sagaworker.domain.status import RunStatus
 from sagaworker.domain.values import Json
 from sagaworker.errors import StaleView
-from sagaworker.ledger.connection import Connection, Database, execute_one
+from sagaworker.ledger.database import Database
 from sagaworker.ledger.line import UNKNOWN
+from sagaworker.ledger.session import Connection
+from sagaworker.ledger.statements import execute_one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,8 @@ from weakref import WeakKeyDictionary
 import psycopg
 from psycopg import pq
 
-from sagaworker.ledger.connection import Connection, schema_of, sql
+from sagaworker.ledger.session import Connection
+from sagaworker.ledger.statements import schema_of, sql
 
 # Not public: with a psycopg that has them no more, everything runs with cursors.
 _answers: Any = getattr(getattr(psycopg, "generators", None), "execute", None)

@@ -15,9 +15,11 @@ from sagaworker.domain.filter import Filter
 from sagaworker.domain.records import Episode, JournalEntry, SagaRun, StepResult, Timeline
 from sagaworker.domain.status import EpisodeOutcome, RunStatus, StepStatus, WaitingFor
 from sagaworker.domain.values import Json
-from sagaworker.ledger.connection import Connection, Database, sql
+from sagaworker.ledger.database import Database
 from sagaworker.ledger.line import Line
 from sagaworker.ledger.schema import saga_episodes, saga_events, saga_runs, saga_step_results
+from sagaworker.ledger.session import Connection
+from sagaworker.ledger.statements import sql
 
 Answer = TypeVar("Answer")
 _RUN = [saga_runs.c[name] for name in SagaRun.__slots__]

@@ -10,8 +10,8 @@ from psycopg.rows import DictRow
 
 from sagaworker.domain.records import Doorbell
 from sagaworker.domain.recovery import Scope
-from sagaworker.ledger.connection import Database
-from sagaworker.ledger.moves import Orphan, orphan_of
+from sagaworker.ledger.database import Database
+from sagaworker.ledger.takeovers import Orphan, orphan_of
 
 _FIRST = ("-infinity", "00000000-0000-0000-0000-000000000000")
 _NO_DELAY = timedelta(0)

@@ -1,10 +1,26 @@
-"""The statement files: one move or read each, in a folder of `sql/` that is named after its capability."""
+"""The statement files and how they are run: one move or read each, in a folder of `sql/` that is named after its capability."""
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+import psycopg
+from psycopg.adapt import AdaptersMap
+from psycopg.postgres import register_default_adapters, register_default_types
+from psycopg.rows import DictRow, dict_row
+from psycopg.types import TypesRegistry
+from psycopg.types.json import set_json_dumps, set_json_loads
+
+from sagaworker.ledger.names import qualified
+from sagaworker.ledger.session import Connection
+
+_Result = TypeVar("_Result")
+
 
 AUDIT = "audit"  # questions, and no statement of a move: `ledger/audit.py` reads them
 
@@ -21,3 +37,93 @@ def statement_files() -> dict[str, Traversable]:
             assert name not in found, f"two files are named {file.name}"
             found[name] = file
     return found
+
+
+# The schema of the ledger that a connection is used for: our own ones, and callers' connections that we have joined.
+_schemas: WeakKeyDictionary[Connection, str] = WeakKeyDictionary()
+
+
+@cache
+def sql(name: str, schema: str = "") -> bytes:
+    """The text of the statement file of that name without comments and indentation, its tables in `schema`.
+
+    psycopg caches how it reads a query only up to 4,096 bytes; reading a longer one anew costs a third of a move.
+    """
+    text = statement_files()[name].read_text()
+    lines = (line.strip() for line in text.splitlines())
+    statement = " ".join(line for line in lines if line and not line.startswith("--")).encode()
+    return qualified(statement, schema) if schema else statement
+
+
+def use_schema(connection: Connection, schema: str) -> None:
+    """From now on statement files run on this connection in that schema, whatever its search_path says."""
+    _schemas[connection] = schema
+
+
+def has_schema(connection: Connection) -> bool:
+    """Whether `use_schema` said one."""
+    return connection in _schemas
+
+
+def schema_of(connection: Connection) -> str:
+    """The schema that `use_schema` said, or "": the search_path decides."""
+    return _schemas.get(connection, "")
+
+
+def _adapters() -> AdaptersMap:
+    """Psycopg's own, whatever the application has registered on its connections or for all of them."""
+    types = TypesRegistry()
+    register_default_types(types)
+    ours = AdaptersMap(types=types)
+    register_default_adapters(ours)
+    set_json_loads(json.loads, ours)
+    set_json_dumps(json.dumps, ours)
+    return ours
+
+
+_ADAPTERS = _adapters()
+
+
+def _cursor(connection: Connection) -> psycopg.Cursor[DictRow]:
+    """Not the connection's own kind of cursor: a caller's connection may make any (ClientCursor, RawCursor).
+
+    But the one that failpoints hurt, where they are set.
+    """
+    kind = connection.cursor_factory
+    chosen: type[psycopg.Cursor[Any]] = kind if getattr(kind, "is_hurt_by_failpoints", False) else psycopg.Cursor
+    return adapted(chosen(connection, row_factory=dict_row))
+
+
+def adapted(cursor: psycopg.Cursor[_Result]) -> psycopg.Cursor[_Result]:
+    """The cursor with our adapters: psycopg copies the connection's, and has no public way to give it others."""
+    cursor._adapters = _ADAPTERS  # noqa: SLF001
+    return cursor
+
+
+def _is_binary(connection: Connection) -> bool:
+    """Whether this session writes instants or intervals as psycopg cannot read them: then they come as numbers."""
+    known = connection.info.parameter_status
+    return not (known("DateStyle") or "").startswith("ISO") or known("IntervalStyle") != "postgres"
+
+
+def execute(connection: Connection, name: str, parameters: dict[str, Any]) -> list[DictRow]:
+    """Run one statement file, prepared, and fetch its rows."""
+    with _cursor(connection) as cursor:
+        return cursor.execute(
+            sql(name, schema_of(connection)), parameters, prepare=True, binary=_is_binary(connection)
+        ).fetchall()
+
+
+def execute_one(connection: Connection, name: str, parameters: dict[str, Any]) -> DictRow | None:
+    """Run one statement file, prepared, and fetch its only row, or None."""
+    with _cursor(connection) as cursor:
+        return cursor.execute(
+            sql(name, schema_of(connection)), parameters, prepare=True, binary=_is_binary(connection)
+        ).fetchone()
+
+
+def execute_locked(connection: Connection, name: str, parameters: dict[str, Any]) -> DictRow | None:
+    """Lock the saga row, then run the move on a fresh snapshot, in one transaction (docs/protocol.md, rule 11)."""
+    with connection.transaction():
+        execute(connection, "lock_run", parameters)
+        return execute_one(connection, name, parameters)

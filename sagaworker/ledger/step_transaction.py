@@ -17,8 +17,10 @@ import psycopg
 from psycopg.rows import DictRow
 
 from sagaworker.errors import InvalidInput
-from sagaworker.ledger.connection import Connection, Database, execute_one
+from sagaworker.ledger.database import Database
 from sagaworker.ledger.line import UNKNOWN
+from sagaworker.ledger.session import Connection
+from sagaworker.ledger.statements import execute_one
 
 # What a step may set for itself and the move depends on. In this order: a session authorization resets the role.
 _OURS = ("session_authorization", "role", "search_path", "row_security", "client_encoding", "datestyle",

@@ -11,10 +11,11 @@ from sagaworker.catalog.definitions import Definitions, Pair
 from sagaworker.domain.definition import POLICIES, Definition
 from sagaworker.domain.records import SagaRun
 from sagaworker.domain.recovery import decided_policy, legal_policy
-from sagaworker.ledger.connection import Connection
 from sagaworker.ledger.lease import now
+from sagaworker.ledger.ledger import Ledger
 from sagaworker.ledger.line import Line
-from sagaworker.ledger.moves import Ledger, Orphan
+from sagaworker.ledger.session import Connection
+from sagaworker.ledger.takeovers import Orphan
 
 log = logging.getLogger(__name__)
 

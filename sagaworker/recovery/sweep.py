@@ -15,9 +15,10 @@ from sagaworker.domain.records import Doorbell, SagaRun, SweepResult
 from sagaworker.domain.recovery import RecoverResult, Scope
 from sagaworker.failpoints import Failpoints
 from sagaworker.ledger.lease import now
-from sagaworker.ledger.moves import Ledger, Orphan, TakenOver
+from sagaworker.ledger.ledger import Ledger
 from sagaworker.ledger.outage import OUTAGE, POISON
 from sagaworker.ledger.recovery import Due, Sweeping
+from sagaworker.ledger.takeovers import Orphan, TakenOver
 from sagaworker.recovery.policies import Policies, ResolvePolicy
 from sagaworker.recovery.reach import Reach
 from sagaworker.settings import Settings

@@ -28,7 +28,7 @@ from sagaworker.domain.options import (
 from sagaworker.domain.status import RunStatus
 from sagaworker.domain.values import Json, canonical_hash, checked_copy, checked_object, encoded
 from sagaworker.errors import InvalidInput
-from sagaworker.ledger.moves import NewRun
+from sagaworker.ledger.starts import NewRun
 from sagaworker.settings import Settings
 
 OPTIONS = (

@@ -13,8 +13,9 @@ from sagaworker.domain.values import encoded
 from sagaworker.errors import InvalidInput, KeyConflict, SagaNotFound
 from sagaworker.failpoints import Failpoints
 from sagaworker.ledger.caller_transaction import in_transaction, join
-from sagaworker.ledger.connection import Connection
-from sagaworker.ledger.moves import Ledger, NewRun
+from sagaworker.ledger.ledger import Ledger
+from sagaworker.ledger.session import Connection
+from sagaworker.ledger.starts import NewRun
 from sagaworker.starts.requests import Requests
 
 BATCH = 500  # runs stored in one transaction

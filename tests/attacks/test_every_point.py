@@ -15,7 +15,7 @@ from sagaworker import RetryPolicy
 from sagaworker.engine import Engine
 from sagaworker.episodes import HostPlace, episode
 from sagaworker.failpoints import POINTS, Failpoints
-from sagaworker.ledger import connection as ledger_connection
+from sagaworker.ledger import session
 from sagaworker.settings import Settings
 from tests.attacks import odd_steps
 from tests.holding import expire
@@ -44,7 +44,7 @@ def engine(database_url, monkeypatch):
     monkeypatch.setattr(odd_steps.Calls, "hook", staticmethod(_retried))
     monkeypatch.setattr(odd_steps.Calls, "RETRY", RetryPolicy(max_attempts=2, base=0), raising=False)
     monkeypatch.setattr(odd_steps.Calls, "TOMBSTONE", True, raising=False)
-    monkeypatch.setitem(ledger_connection._SESSION, "lock_timeout", "100ms")
+    monkeypatch.setitem(session.SESSION, "lock_timeout", "100ms")
     settings = Settings.from_env({}, database_url=database_url, step_packages=("steps", "tests.attacks"), lease=600)
     odd_steps.EFFECTS.clear()
     with Engine(settings) as engine:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from sagaworker import InvalidInput
 from sagaworker.engine import Engine
-from sagaworker.ledger.connection import sqlalchemy_url
+from sagaworker.ledger.url import sqlalchemy_url
 
 
 @pytest.fixture

@@ -16,8 +16,7 @@ from sagaworker.engine import Engine
 from sagaworker.episodes import HostPlace, ThreadPlace, episode
 from sagaworker.episodes.heartbeat import Heartbeat
 from sagaworker.errors import Fenced
-from sagaworker.ledger import connection as ledger_connection
-from sagaworker.ledger import lease
+from sagaworker.ledger import lease, session
 from sagaworker.ledger.line import Line
 from sagaworker.ledger.migrate import migrate
 from sagaworker.ledger.outage import OUTAGE
@@ -348,7 +347,7 @@ def test_a_claim_that_meets_a_short_outage_is_made_or_nothing_was_begun(engine, 
 
 
 def test_a_heartbeat_that_meets_a_locked_row_or_a_dead_thread_start_goes_on(engine, monkeypatch):
-    monkeypatch.setitem(ledger_connection._SESSION, "lock_timeout", "100ms")
+    monkeypatch.setitem(session.SESSION, "lock_timeout", "100ms")
     with Engine(engine.settings.replace(lease=1.0)) as short:
         run, other = short.start("t", ["steps.echo"]), short.start("t", ["steps.echo"])
         holds = [claimed(short, run.id), claimed(short, other.id)]

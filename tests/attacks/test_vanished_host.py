@@ -19,7 +19,7 @@ from sagaworker.domain.records import SagaRun
 from sagaworker.episodes import ThreadPlace
 from sagaworker.episodes.heartbeat import Heartbeat
 from sagaworker.errors import Fenced, WaitTimeout
-from sagaworker.ledger.connection import Database
+from sagaworker.ledger.database import Database
 from sagaworker.ledger.lease import now
 from sagaworker.ledger.migrate import migrate
 from sagaworker.ledger.outage import OUTAGE

@@ -9,7 +9,7 @@ import pytest
 from sagaworker import RetryPolicy, StepFailed
 from sagaworker.domain.status import RunStatus, StepStatus
 from sagaworker.episodes import HostPlace, ThreadPlace
-from sagaworker.ledger.connection import Database
+from sagaworker.ledger.database import Database
 from sagaworker.ledger.step_transaction import StepTransaction
 from tests.episodes import steps
 from tests.holding import claimed, expire

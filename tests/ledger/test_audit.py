@@ -15,7 +15,7 @@ from sagaworker.domain.records import Finding
 from sagaworker.domain.values import Json
 from sagaworker.ledger import audit as audit_module
 from sagaworker.ledger.audit import audit, invariants
-from sagaworker.ledger.connection import Database
+from sagaworker.ledger.database import Database
 from tests.conftest import DatabaseServer
 from tests.ledger.varied import KINDS, Sagas, cancelled_while_nobody_held_it
 

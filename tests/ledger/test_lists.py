@@ -9,7 +9,7 @@ import pytest
 
 from sagaworker.engine import Engine
 from sagaworker.errors import InvalidInput
-from sagaworker.ledger.connection import Database
+from sagaworker.ledger.database import Database
 from sagaworker.settings import Settings
 from tests.ledger.varied import KINDS, Sagas
 

@@ -19,10 +19,9 @@ from sagaworker.domain.definition import Definition
 from sagaworker.domain.records import Doorbell
 from sagaworker.domain.status import StepStatus, WaitingFor
 from sagaworker.engine import Engine
-from sagaworker.ledger.connection import execute, sql
 from sagaworker.ledger.definitions import DefinitionStore
 from sagaworker.ledger.operators import Order
-from sagaworker.ledger.statements import statement_files
+from sagaworker.ledger.statements import execute, sql, statement_files
 from sagaworker.settings import Settings
 from tests.holding import TIMEOUT, advance, claimed, expire
 from tests.ledger.varied import KINDS, SCOPE, Sagas

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from sagaworker.ledger.connection import Database
+from sagaworker.ledger.database import Database
 
 
 @pytest.mark.parametrize(("size", "while_one_is_used", "after"), [(2, 2, 2), (None, 4, 4)])

@@ -20,9 +20,11 @@ from sagaworker import Engine
 from sagaworker.cli.here import check_port
 from sagaworker.console.unreachable import where
 from sagaworker.errors import InvalidSetting
-from sagaworker.ledger import connection as ledger_connection
-from sagaworker.ledger.connection import Database, SessionRefused, parameters_of
+from sagaworker.ledger import session
+from sagaworker.ledger.database import Database
 from sagaworker.ledger.migrate import migrate
+from sagaworker.ledger.session import SessionRefused
+from sagaworker.ledger.url import parameters_of
 from sagaworker.ledger.variables import VARIABLES
 from tests.waiting import wait_until
 
@@ -90,7 +92,7 @@ def test_no_variable_of_libpq_changes_a_session(database_url, monkeypatch):
         monkeypatch.setenv(name, value)
     with Engine.from_env(database_url=database_url, step_packages="steps") as engine:
         with engine.database.checkout() as pooled, engine.database.connect() as own:
-            assert guards(pooled) == guards(own) == ledger_connection._SESSION
+            assert guards(pooled) == guards(own) == session.SESSION
             assert {one.execute("SHOW application_name").fetchone()[0] for one in (pooled, own)} == {"sagaworker"}
         with engine.database.connect_for_step(psycopg.Connection) as step:
             assert step.execute("SHOW search_path").fetchone()[0] == '"$user", public'
@@ -112,7 +114,7 @@ def test_what_the_url_leaves_out_is_asked_of_the_variables_of_libpq(database_url
     monkeypatch.setenv("PGPORT", str(split.port))
     url = f"postgresql://{split.username}@{split.hostname}{split.path}"
     database = Database(url)
-    assert held_by(database) == ledger_connection._SESSION
+    assert held_by(database) == session.SESSION
     database.close()
     assert migrate(url)
 
@@ -209,7 +211,7 @@ def guards(connection):
     with connection.cursor(row_factory=tuple_row) as cursor:
         return {
             name: cursor.execute("SELECT current_setting(%s)", (name,)).fetchone()[0]
-            for name in ledger_connection._SESSION
+            for name in session.SESSION
         }
 
 
@@ -221,7 +223,7 @@ def test_behind_a_pooler_in_session_mode_every_guard_is_set(pooler, settings):
     with Engine.from_env(database_url=url, step_packages="steps,tests.ledger", lease=1.0) as engine:
         for _ in range(2):  # the second gets the server of the first, as its client left it and the pooler reset it
             with engine.database.checkout() as pooled, engine.database.connect() as own:
-                assert guards(pooled) == guards(own) == ledger_connection._SESSION
+                assert guards(pooled) == guards(own) == session.SESSION
             engine.database.close()
         nap = {"step": "steps.nap", "params": {"seconds": 2.0}}
         run = engine.start("t", ["steps.echo", nap, "tests.ledger.test_urls:Writes"])
@@ -233,8 +235,8 @@ def test_behind_a_pooler_in_session_mode_every_guard_is_set(pooler, settings):
 
 def test_behind_a_pooler_in_session_mode_whose_servers_are_all_taken_one_connection_serves(pooler):
     database = Database(pooler("session", default_pool_size=1))
-    assert held_by(database) == ledger_connection._SESSION
-    assert held_by(database) == ledger_connection._SESSION
+    assert held_by(database) == session.SESSION
+    assert held_by(database) == session.SESSION
     database.close()
 
 

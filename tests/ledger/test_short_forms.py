@@ -12,8 +12,8 @@ from sagaworker.domain.status import RunStatus
 from sagaworker.engine import Engine
 from sagaworker.episodes import ThreadPlace
 from sagaworker.failpoints import Failpoints, parsed
+from sagaworker.ledger.episodes import Claimer
 from sagaworker.ledger.line import Line
-from sagaworker.ledger.moves import Claimer
 from sagaworker.settings import Settings
 from tests.holding import TIMEOUT, advance, claimed
 from tests.showing import timeline

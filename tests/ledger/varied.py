@@ -15,10 +15,12 @@ from sagaworker.domain.status import ErrorClass, RunStatus, StepStatus, WaitingF
 from sagaworker.domain.values import canonical_hash
 from sagaworker.domain.walk import Fail, RecordUndo, Retry
 from sagaworker.ledger.claim import Claim, Following, Periods
-from sagaworker.ledger.connection import Database
+from sagaworker.ledger.database import Database
+from sagaworker.ledger.episodes import Claimer
+from sagaworker.ledger.ledger import Ledger
 from sagaworker.ledger.line import Line
-from sagaworker.ledger.moves import Claimer, Ledger, NewRun
 from sagaworker.ledger.recovery import Sweeping
+from sagaworker.ledger.starts import NewRun
 
 # Longer than any test: what is held stays held, and what waits stays waiting.
 HOUR = timedelta(hours=1)

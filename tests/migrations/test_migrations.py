@@ -20,10 +20,10 @@ from sagaworker.engine import Engine
 from sagaworker.errors import SchemaMismatch
 from sagaworker.ledger import migrate as migrations
 from sagaworker.ledger import version
-from sagaworker.ledger.connection import sqlalchemy_url
 from sagaworker.ledger.migrate import migrate
 from sagaworker.ledger.names import VERSION_TABLE
 from sagaworker.ledger.schema import metadata
+from sagaworker.ledger.url import sqlalchemy_url
 from sagaworker.settings import Settings
 from tests.holding import claimed
 from tests.waiting import wait_until

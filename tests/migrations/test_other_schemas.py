@@ -11,10 +11,11 @@ from alembic.runtime.migration import MigrationContext
 from sagaworker import Engine
 from sagaworker.autogenerate import include_name
 from sagaworker.errors import InvalidSetting
-from sagaworker.ledger.connection import sql, sqlalchemy_url
 from sagaworker.ledger.migrate import migrate
 from sagaworker.ledger.names import TABLES
 from sagaworker.ledger.schema import metadata
+from sagaworker.ledger.statements import sql
+from sagaworker.ledger.url import sqlalchemy_url
 from sagaworker.ledger.version import head, known
 from sagaworker.settings import Settings
 from tests.ledger.test_plans import STATEMENTS

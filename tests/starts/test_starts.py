@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from sagaworker import InvalidInput, KeyConflict, SagaNotFound, UnknownStep, WaitTimeout
 from sagaworker.domain.status import RunStatus
 from sagaworker.engine import Engine
-from sagaworker.ledger.connection import sqlalchemy_url
+from sagaworker.ledger.url import sqlalchemy_url
 
 BAD_STEPS = [
     (["steps.eco"], UnknownStep, "did you mean steps.echo"),

@@ -1,0 +1,14 @@
+"""What the parts of the ledger share: the database, and the durations that moves write."""
+
+from __future__ import annotations
+
+from sagaworker.ledger.claim import Periods
+from sagaworker.ledger.database import Database
+
+
+class Area:
+    """One part of the ledger: its methods are the moves of one capability. Each is atomic and leaves one journal row a saga."""
+
+    def __init__(self, database: Database, periods: Periods) -> None:
+        self.database = database
+        self.periods = periods
