@@ -5,13 +5,9 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from psycopg.rows import DictRow
-
 from sagaworker.domain.status import RunStatus
 from sagaworker.ledger.area import Area
-from sagaworker.ledger.line import UNKNOWN
-from sagaworker.ledger.session import Connection
-from sagaworker.ledger.statements import execute, execute_locked, execute_one
+from sagaworker.ledger.requested import requested
 
 
 class LedgerCancels(Area):
@@ -31,26 +27,10 @@ class LedgerCancels(Area):
             "request": request or str(uuid.uuid4()),
             "ring_after": self.periods.ring_after,
         }
-        try:
-            if request is not None:
-                return self._cancelled(
-                    self.database.again(lambda connection: self._cancel_again(connection, parameters))
-                )
-            with self.database.checkout() as connection:
-                row = execute_locked(connection, "cancel", parameters)
-        except UNKNOWN:
-            row = self.database.again(lambda connection: self._cancel_again(connection, parameters))
-        return self._cancelled(row)
-
-    @staticmethod
-    def _cancelled(row: DictRow | None) -> tuple[RunStatus, bool] | None:
-        return None if row is None else (RunStatus(row["status"]), row["flag_only"])
-
-    def _cancel_again(self, connection: Connection, parameters: dict[str, Any]) -> DictRow | None:
-        """Send it again, unless it is on record. The lock waits for a first send that is still on its way."""
-        with connection.transaction():
-            execute(connection, "lock_run", parameters)
-            landed = execute_one(connection, "operated", parameters)
-            if landed is not None:
-                return {**landed, "flag_only": landed["status"] in (RunStatus.PENDING, RunStatus.RUNNING)}
-            return execute_one(connection, "cancel", parameters)
+        answer = requested(self.database, "cancel", parameters, was_sent=request is not None)
+        if answer is None:
+            return None
+        status = RunStatus(answer.row["status"])
+        if answer.has_landed:
+            return status, status in (RunStatus.PENDING, RunStatus.RUNNING)
+        return status, answer.row["flag_only"]

@@ -1,4 +1,7 @@
-"""A claim: one episode of one saga, and the moves of the worker that has it. Every one proves its fence, and an unknown commit is resolved before anything else happens."""
+"""A claim: one episode of one saga, and the moves of the worker that has it.
+
+Each move proves its fence, and an unknown commit is resolved before anything else happens.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import psycopg
 
@@ -20,6 +23,7 @@ from sagaworker.ledger.line import UNKNOWN, Line
 from sagaworker.ledger.step_transaction import StepTransaction, TransactionLost
 
 _Run: TypeAlias = Callable[[str, dict[str, Any]], dict[str, Any] | None]  # sends a statement file, gives its only row
+_Known = TypeVar("_Known")
 
 BEGIN_TRIES = 20  # holds and releases that may come between a refused begin and the look at why
 
@@ -127,13 +131,19 @@ class Claim:
         return bool(rows[0]["is_doubted"])
 
     def _rows(self, name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
-        """What nobody without the fence changes; tries until it is read or the lease is over."""
+        """What nobody without the fence changes."""
+        return self._asked(lambda: self._line.rows(name, parameters))
+
+    def _asked(self, ask: Callable[[], _Known]) -> _Known:
+        """What a read answers; tries until it is known or the lease is over."""
+        wait = 0.05
         while True:
             try:
-                return self._line.rows(name, parameters)
+                return ask()
             except UNKNOWN as exc:
                 self._line.lost(exc)
-                self._pause(0.05)
+                self._pause(wait)
+                wait = min(wait * 2, 1.0)
 
     def close(self) -> None:
         """Give the connection back. Does not touch the ledger."""
@@ -358,17 +368,9 @@ class Claim:
         time.sleep(min(seconds, max(self.lease.remaining, 0)))
 
     def _read(self, run: _Run | None = None) -> Position:
-        """Read the position again; tries until it is known or the lease is over."""
-        wait = 0.05
-        while True:
-            try:
-                parameters = {"saga_id": self.saga_id, "fence": self.fence, "owner": self.owner}
-                row = (run or self._line.one)("position", parameters)
-                break
-            except UNKNOWN as exc:
-                self._line.lost(exc)
-                self._pause(wait)
-                wait = min(wait * 2, 1.0)
+        """Read the position again."""
+        parameters = {"saga_id": self.saga_id, "fence": self.fence, "owner": self.owner}
+        row = self._asked(lambda: (run or self._line.one)("position", parameters))
         if row is None or row["fence"] != self.fence:
             raise Fenced(self.saga_id, self.fence)
         self.is_open = row["is_open"]

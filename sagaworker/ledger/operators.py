@@ -7,13 +7,16 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
+
+from psycopg.rows import DictRow
 
 from sagaworker.domain.status import RunStatus
 from sagaworker.domain.values import Json
 from sagaworker.errors import StaleView
 from sagaworker.ledger.database import Database
-from sagaworker.ledger.line import UNKNOWN
+from sagaworker.ledger.requested import requested
 from sagaworker.ledger.session import Connection
 from sagaworker.ledger.statements import execute_one
 
@@ -114,21 +117,12 @@ class Operating:
             "request": order.request or str(uuid.uuid4()),
             "ring_after": self._ring_after,
         }
-        try:
-            return self._sent(name, order, parameters, is_resend=order.request is not None)
-        except UNKNOWN:
-            return self._sent(name, order, parameters, is_resend=True)
+        answer = requested(
+            self._database, name, parameters, was_sent=order.request is not None, check=partial(_refuse_stale, order)
+        )
+        return None if answer is None else RunStatus(answer.row["status"])
 
-    def _sent(
-        self, name: str, order: Order, parameters: dict[str, Any], *, is_resend: bool = False
-    ) -> RunStatus | None:
-        with self._database.checkout() as connection, connection.transaction():
-            # The lock waits for a first send that is still on its way.
-            locked = execute_one(connection, "lock_run", parameters)
-            landed = execute_one(connection, "operated", parameters) if is_resend else None
-            if landed is not None:
-                return RunStatus(landed["status"])
-            if locked is not None and order.seq is not None and locked["seq"] != order.seq:
-                raise StaleView(order.saga_id, order.seq, locked["seq"])
-            row = execute_one(connection, name, parameters)
-        return None if row is None else RunStatus(row["status"])
+
+def _refuse_stale(order: Order, locked: DictRow | None) -> None:
+    if locked is not None and order.seq is not None and locked["seq"] != order.seq:
+        raise StaleView(order.saga_id, order.seq, locked["seq"])

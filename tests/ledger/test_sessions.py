@@ -209,10 +209,7 @@ def pooler(database_url):
 
 def guards(connection):
     with connection.cursor(row_factory=tuple_row) as cursor:
-        return {
-            name: cursor.execute("SELECT current_setting(%s)", (name,)).fetchone()[0]
-            for name in session.SESSION
-        }
+        return {name: cursor.execute("SELECT current_setting(%s)", (name,)).fetchone()[0] for name in session.SESSION}
 
 
 @pytest.mark.parametrize("settings", [{}, {"ignore_startup_parameters": "options,extra_float_digits"}])

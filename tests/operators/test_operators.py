@@ -6,6 +6,7 @@ import pytest
 from sagaworker import InvalidInput, MoveRefused, Probed, SagaNotFound, StaleView
 from sagaworker.domain.status import RunStatus, StepStatus
 from sagaworker.domain.walk import Retry
+from sagaworker.ledger import requested as requested_module
 from tests.episodes import steps
 from tests.holding import TIMEOUT, advance, claimed, end_quarantine
 from tests.races.test_fences import racing
@@ -412,7 +413,7 @@ def test_two_operators_at_once_move_it_once(engine):
 
 def test_a_move_whose_acknowledgement_is_lost_happens_once(engine, monkeypatch):
     run = engine.start("t", ["steps.echo"])
-    sent = engine.operating._sent
+    sent = requested_module._sent
     calls = []
 
     def lossy(*arguments, **options):
@@ -422,7 +423,7 @@ def test_a_move_whose_acknowledgement_is_lost_happens_once(engine, monkeypatch):
             raise psycopg.OperationalError("the line broke")
         return status
 
-    monkeypatch.setattr(engine.operating, "_sent", lossy)
+    monkeypatch.setattr(requested_module, "_sent", lossy)
     assert engine.hold(run.id, **WHY).waiting_for == "hold"
     assert len(calls) == 2
     assert [entry.type for entry in engine.timeline(run.id).journal].count("operator.held") == 1
