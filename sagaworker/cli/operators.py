@@ -13,7 +13,7 @@ from rich.text import Text
 
 from sagaworker.cli.group import Refused, json_option, who_option
 from sagaworker.cli.here import engine_here
-from sagaworker.cli.sagas import parsed_inputs
+from sagaworker.cli.starts import parsed_inputs
 from sagaworker.console import render, words
 from sagaworker.console.as_json import print_json
 from sagaworker.domain.explain import Explanation

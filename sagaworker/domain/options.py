@@ -1,12 +1,15 @@
-"""What may be said of a run: one set of rules for a start and for a definition."""
+"""What may be said of a run, in a start, a definition and the journal: one set of rules."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from sagaworker.domain.values import checked_copy
+from sagaworker.domain.values import Json, checked_copy, checked_object
 from sagaworker.errors import InvalidInput
 
+MAX_WORDS = 2000
 MAX_NAME = 200
 MAX_RECOVERIES = 1_000_000
 HIGHEST_PRIORITY = 9
@@ -56,3 +59,20 @@ def checked_integer(value: object, name: str, least: int, most: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise InvalidInput(f"{name} must be a whole number from {least} to {most}, got {ascii(value)[:80]}")
     return value
+
+
+def checked_words(text: object, name: str) -> str:
+    """What a person says for the journal: any text that can be stored, of a reasonable length."""
+    if not isinstance(text, str) or "\x00" in text or len(text) > MAX_WORDS:
+        raise InvalidInput(f"{name} must be text of at most {MAX_WORDS} characters, got {text!r:.80}")
+    checked_copy(text, name)
+    return text
+
+
+def checked_note(value: Mapping[str, Any], name: str, most: int) -> dict[str, Json]:
+    """A copy of an object of JSON for a ledger row, of at most so many bytes."""
+    note: dict[str, Json] = checked_object(value, name)
+    size = len(json.dumps(note))
+    if size > most:
+        raise InvalidInput(f"{name} must be at most {most} bytes of JSON, got {size}")
+    return note

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from sagaworker.domain.options import checked_words
 from sagaworker.domain.status import RunStatus
 from sagaworker.engine.doorbells import EngineDoorbells
-from sagaworker.starts.requests import checked_words
 
 CancelAnswer = Literal["requested", "cancelled", "not_active"]
 

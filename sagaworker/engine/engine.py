@@ -28,9 +28,7 @@ from sagaworker.ledger.operators import Operating
 from sagaworker.ledger.reads import Reads
 from sagaworker.recovery.sweep import Recovery
 from sagaworker.settings import Settings
-from sagaworker.starts.requests import (
-    Requests,
-)
+from sagaworker.starts.requests import Requests
 from sagaworker.starts.starts import Starts
 
 log = logging.getLogger(__name__)

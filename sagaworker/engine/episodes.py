@@ -6,12 +6,13 @@ import os
 import threading
 from collections.abc import Callable
 
+from sagaworker.domain.options import checked_note
 from sagaworker.domain.records import Doorbell, SagaRun
 from sagaworker.domain.status import RunStatus
 from sagaworker.engine.doorbells import EngineDoorbells
 from sagaworker.episodes import EpisodeEnd, HostPlace, Observer, Place, ThreadPlace
 from sagaworker.ledger.episodes import Claimer
-from sagaworker.starts.requests import checked_id, checked_note
+from sagaworker.reads.names import checked_id
 from sagaworker.telemetry import metrics
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from sagaworker.catalog.registry import Registry
 from sagaworker.domain.explain import Explanation, explain, is_passed_over, undo_list
+from sagaworker.domain.options import checked_note, checked_words
 from sagaworker.domain.records import SagaRun, StepResult, Timeline
 from sagaworker.domain.status import RunStatus, StepStatus, WaitingFor
 from sagaworker.domain.steplist import StepEntry, thawed
@@ -16,8 +17,8 @@ from sagaworker.domain.walk import InDoubt
 from sagaworker.engine.doorbells import EngineDoorbells
 from sagaworker.errors import InvalidInput, MoveRefused, UnknownStep
 from sagaworker.ledger.operators import Order
+from sagaworker.reads.names import checked_id
 from sagaworker.settings import Settings
-from sagaworker.starts.requests import checked_id, checked_note, checked_words
 
 _RETRIED = "be failed, wait for an operator, or be one that no worker could run"
 

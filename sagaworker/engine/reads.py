@@ -14,8 +14,8 @@ from sagaworker.engine.area import Area
 from sagaworker.errors import SagaNotFound, WaitTimeout
 from sagaworker.ledger import audit, version
 from sagaworker.ledger.outage import OUTAGE
-from sagaworker.reads.names import Finder
-from sagaworker.starts.requests import checked_id, checked_page, checked_since, checked_statuses
+from sagaworker.reads.filters import checked_page, checked_since, checked_statuses
+from sagaworker.reads.names import Finder, checked_id
 
 Since: TypeAlias = datetime | timedelta | float | str
 

@@ -12,9 +12,9 @@ from sagaworker.domain.records import SagaRun, SweepResult
 from sagaworker.domain.recovery import RecoverResult, Scope
 from sagaworker.engine.reads import EngineReads
 from sagaworker.errors import InvalidInput
+from sagaworker.reads.filters import LONGEST
 from sagaworker.recovery.policies import ResolvePolicy
 from sagaworker.settings import Settings
-from sagaworker.starts.requests import LONGEST
 
 FROM_SETTINGS: str = "\0"  # an argument that was not given; no stack or environment has this name
 

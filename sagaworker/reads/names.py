@@ -77,3 +77,15 @@ def _is_beginning(text: str) -> bool:
     )
     bare = all(have in "0123456789abcdef" for have in digits)
     return (with_dashes and len(digits) < len(_PATTERN)) or (bare and len(digits) < _PATTERN.count("x"))
+
+
+def checked_id(saga_id: object) -> str:
+    """The canonical text of a saga id.
+
+    Raises:
+        InvalidInput: it is not a uuid.
+    """
+    try:
+        return str(uuid.UUID(saga_id if isinstance(saga_id, str) else str(saga_id)))
+    except ValueError:
+        raise InvalidInput(f"saga id must be a uuid, got {str(saga_id)[:80]!a}", "list ids: sagaworker list") from None

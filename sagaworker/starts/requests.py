@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
-import re
-import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -25,8 +22,7 @@ from sagaworker.domain.options import (
     checked_text,
     checked_word,
 )
-from sagaworker.domain.status import RunStatus
-from sagaworker.domain.values import Json, canonical_hash, checked_copy, checked_object, encoded
+from sagaworker.domain.values import Json, canonical_hash, checked_object, encoded
 from sagaworker.errors import InvalidInput
 from sagaworker.ledger.starts import NewRun
 from sagaworker.settings import Settings
@@ -48,13 +44,6 @@ OPTIONS = (
     "source_env",
 )
 Value = TypeVar("Value", dict[str, Json], list[Json])
-STATUSES = tuple(status.value for status in RunStatus)
-MAX_PAGE = 1000
-MAX_OFFSET = 2**63 - 1  # a bigint
-MAX_WORDS = 2000
-LONGEST = timedelta(days=36_525)  # further back PostgreSQL's instants end
-_AGO = re.compile(r"(?P<number>\d{1,12}(?:\.\d{1,6})?)\s*(?P<unit>s|m|min|h|d|w)")
-_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 MAX_KEY = 500
 MAX_KIND_AND_KEY_BYTES = 2500  # a row of their unique index ends at 2,704 with its own overhead
 
@@ -139,86 +128,6 @@ class Requests:
         if "recovery_policy" in given:
             return _one_of(given, "recovery_policy", POLICIES, "")
         return None if actor_id is not None else self._settings.recovery_policy
-
-
-def checked_id(saga_id: object) -> str:
-    """The canonical text of a saga id.
-
-    Raises:
-        InvalidInput: it is not a uuid.
-    """
-    try:
-        return str(uuid.UUID(saga_id if isinstance(saga_id, str) else str(saga_id)))
-    except ValueError:
-        raise InvalidInput(f"saga id must be a uuid, got {str(saga_id)[:80]!a}", "list ids: sagaworker list") from None
-
-
-def checked_statuses(status: str | Sequence[str] | None) -> list[RunStatus]:
-    """The statuses of a filter; none is all.
-
-    Raises:
-        InvalidInput: one of them is no status.
-    """
-    wanted = [status] if isinstance(status, str) else [*(status or ())]
-    unknown = [one for one in wanted if one not in STATUSES]
-    if unknown:
-        raise InvalidInput(f"status must be one of {', '.join(STATUSES)}, got {unknown[0]!r}")
-    return [RunStatus(one) for one in wanted]
-
-
-def checked_page(limit: int, offset: int, order: str) -> None:
-    """Refuse a page that cannot be read."""
-    if order not in ("asc", "desc"):
-        raise InvalidInput(f"order must be asc or desc, got {order!r}")
-    checked_integer(limit, "limit", 1, MAX_PAGE)
-    checked_integer(offset, "offset", 0, MAX_OFFSET)
-
-
-def checked_since(since: object) -> datetime | timedelta | None:
-    """The least age or the earliest instant of a filter: an aware datetime, or how long ago.
-
-    Raises:
-        InvalidInput: it is neither, or more than 100 years ago.
-    """
-    match since:
-        case None:
-            return None
-        case str() if found := _AGO.fullmatch(since.strip()):
-            age: object = float(found["number"]) * _SECONDS[found["unit"]]
-        case str():
-            try:
-                age = datetime.fromisoformat(since.strip().removesuffix(" UTC") + "+00:00" * since.endswith(" UTC"))
-            except ValueError:
-                age = None
-        case _:
-            age = since
-    if isinstance(age, datetime) and age.tzinfo is not None:
-        return age
-    if isinstance(age, (int, float)) and not isinstance(age, bool) and 0 <= age <= LONGEST.total_seconds():
-        return timedelta(seconds=age)
-    if isinstance(age, timedelta) and timedelta(0) <= age <= LONGEST:
-        return age
-    raise InvalidInput(
-        f"since must be an instant with its offset or how long ago, at most 100 years, got {ascii(since)[:80]}",
-        "for example 2h, 3d, 2031-05-04T17:00:00+02:00",
-    )
-
-
-def checked_words(text: object, name: str) -> str:
-    """What a person says for the journal: any text that can be stored, of a reasonable length."""
-    if not isinstance(text, str) or "\x00" in text or len(text) > MAX_WORDS:
-        raise InvalidInput(f"{name} must be text of at most {MAX_WORDS} characters, got {text!r:.80}")
-    checked_copy(text, name)
-    return text
-
-
-def checked_note(value: Mapping[str, Any], name: str, most: int) -> dict[str, Json]:
-    """A copy of an object of JSON for a ledger row, of at most so many bytes."""
-    note: dict[str, Json] = checked_object(value, name)
-    size = len(json.dumps(note))
-    if size > most:
-        raise InvalidInput(f"{name} must be at most {most} bytes of JSON, got {size}")
-    return note
 
 
 def _options_of(definition: Definition) -> dict[str, Any]:

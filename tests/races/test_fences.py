@@ -9,6 +9,7 @@ import pytest
 
 from sagaworker import Fenced
 from sagaworker.domain import walk
+from sagaworker.domain.moves import Maker, made_by
 from sagaworker.domain.status import ErrorClass, RunStatus, StepStatus, WaitingFor
 from sagaworker.engine import Engine
 from sagaworker.episodes import ThreadPlace
@@ -91,8 +92,9 @@ def retried(hold):
 
 
 LATE_MOVES = {
-    "advance": lambda hold: advance(hold, '{"late": true}', last=True),
-    "advance to a next step": lambda hold: advance(hold, '{"late": true}'),
+    "complete": lambda hold: advance(hold, '{"late": true}', last=True),
+    "advance": lambda hold: advance(hold, '{"late": true}'),
+    "absent": lambda hold: hold.absent(),
     "retry": retried,
     "fail": lambda hold: hold.fail(
         walk.Fail(reason="x", error_class=ErrorClass.STEP_FAILED, undo_self=True), undo_timeout=TIMEOUT
@@ -109,6 +111,11 @@ LATE_UNDOS = {
     "park": lambda hold: hold.park(WaitingFor.QUARANTINE, 60.0),
     "yield": lambda hold: hold.yield_(),
 }
+
+
+def test_every_move_of_a_holder_is_tried_late():
+    beside = {"claim", "checkpoint"}  # the first makes a holder; the second is tried beside each of these
+    assert LATE_MOVES.keys() | LATE_UNDOS.keys() | beside == made_by(Maker.HOLDER)
 
 
 @pytest.mark.parametrize("move", LATE_MOVES)

@@ -1,4 +1,4 @@
-"""Commands on sagas: start, list, show, cancel."""
+"""The command that starts a saga, and how its inputs are written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.text import Text
 
-from sagaworker.cli.group import Refused, json_option, timeout_option, who_option
+from sagaworker.cli.group import Refused, json_option, timeout_option
 from sagaworker.cli.here import engine_here
 from sagaworker.console import render, words
 from sagaworker.console.as_json import print_json
@@ -136,80 +136,3 @@ def refuse_unless_completed(engine: Engine, run: SagaRun) -> None:
     """Exit 1 with the reason when a saga ended otherwise."""
     if run.status.is_terminal and run.status is not RunStatus.COMPLETED:
         raise Refused(words.ending(run, engine.list_step_results(run.id)))
-
-
-@click.command("list")
-@click.option("--status", multiple=True, type=click.Choice([status.value for status in RunStatus]))
-@click.option("--kind")
-@click.option("--key")
-@click.option("--actor", "actor_id")
-@click.option("--conversation", "conversation_id")
-@click.option("--needs-person", is_flag=True, default=None, help="Only those that go no further without a person.")
-@click.option("--since", metavar="AGO|INSTANT", help="Only those started since: 90s, 15m, 2h, 3d, or an ISO instant.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
-@click.option("--offset", type=click.IntRange(0), default=0)
-@click.option(
-    "--after", metavar="ID", help="The next page: only older ones than that saga, the last of the page before."
-)
-@json_option
-def list_(*, status: tuple[str, ...], limit: int, offset: int, as_json: bool, **filters: Any) -> None:
-    """List sagas, newest first, and what each waits for."""
-    with engine_here() as engine:
-        runs = engine.list(status=list(status) or None, limit=limit, offset=offset, **filters)
-        passed_over = engine.reads.passed_over([run.id for run in runs])
-    if as_json:
-        print_json(runs)
-    elif runs:
-        render.console().print(render.runs_table(runs, passed_over))
-        if len(runs) == limit:
-            click.echo(f"for older ones, the same with: --after {runs[-1].id}", err=True)
-    else:
-        click.echo("no sagas")
-
-
-@click.command()
-@click.argument("saga", metavar="ID")
-@click.option("--journal", is_flag=True, help="Every move as well.")
-@click.option("--undo", is_flag=True, help="Instead: what a cancel now would undo, in order.")
-@click.option("--full", is_flag=True, help="Inputs, params, outputs and reasons in full, not a line of each.")
-@json_option
-def show(saga: str, *, journal: bool, undo: bool, full: bool, as_json: bool) -> None:
-    """Show the timeline of a saga, and what went in and came out. ID is its id, or kind[key] where it has a key.
-
-    What has the name of a secret (password, token, ...) is masked. With --json nothing is, and nothing is cut.
-    """
-    with engine_here() as engine:
-        if undo:
-            id = engine.id_of(saga)
-            rows = engine.undo_list(id)
-            if as_json:
-                print_json(rows)
-            else:
-                render.console().print(render.undo_view(engine.get(id), rows))
-            return
-        timeline = engine.timeline(engine.id_of(saga))
-    if as_json:
-        print_json(timeline)
-    else:
-        render.console().print(render.timeline_view(timeline, journal=journal, show_values=True, in_full=full))
-
-
-@click.command()
-@click.argument("saga", metavar="ID")
-@click.option("--reason", help="Why; kept in the journal.")
-@who_option
-@json_option
-def cancel(saga: str, *, reason: str | None, who: str, as_json: bool) -> None:
-    """Cancel a saga: what it did is undone. Exit 1 when it is over or already undoing."""
-    with engine_here() as engine:
-        id = engine.id_of(saga, to_move=True)
-        answer = engine.cancel(id, reason=reason, who=who)
-        run = engine.get(id)
-    if as_json:
-        print_json({"saga_id": id, "answer": answer, "status": run.status})
-    elif answer == "cancelled":
-        click.echo(f"{run.label} is cancelled: nothing of it had begun")
-    elif answer == "requested":
-        click.echo(f"{run.label} will be undone; see: sagaworker watch {id}")
-    if answer == "not_active":
-        raise Refused(f"saga {run.label} must be pending or running to be cancelled, got {run.status}")
