@@ -1,4 +1,4 @@
-"""The names of the ledger's tables, and the schema that each statement says before them."""
+"""The names of the ledger's tables and functions, and the schema that each statement says before them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ TABLES = (
     "saga_sweeps",
     "saga_ledger",
 )
+# Rules that many statements ask (migration 0007).
+FUNCTIONS = ("saga_wants_undo", "saga_in_scope", "saga_must_stop")
 VERSION_TABLE = "sagaworker_version"
 
 _NAMED = re.compile(rf"\b(FROM|JOIN|INTO|UPDATE)(\s+)({'|'.join(TABLES)})\b".encode())
+_CALLED = re.compile(rf"\b({'|'.join(FUNCTIONS)})\(".encode())
 
 
 def quoted(schema: str) -> bytes:
@@ -25,6 +28,7 @@ def quoted(schema: str) -> bytes:
 
 
 def qualified(statement: bytes, schema: str) -> bytes:
-    """The statement with the schema said before each of our tables: nobody's search_path decides where it goes."""
+    """The statement with the schema said before each of our tables and functions: nobody's search_path decides where it goes."""
     name = quoted(schema)
-    return _NAMED.sub(lambda found: found[1] + found[2] + name + b"." + found[3], statement)
+    statement = _NAMED.sub(lambda found: found[1] + found[2] + name + b"." + found[3], statement)
+    return _CALLED.sub(lambda found: name + b"." + found[0], statement)

@@ -19,7 +19,7 @@ WITH found AS (
         WHERE
           b.saga_id = %(saga_id)s
           AND b.step_idx < l.step_idx
-          AND (b.status = 'completed' OR (b.in_doubt > 0 AND b.status IN ('pending', 'running', 'waiting', 'failed')))
+          AND saga_wants_undo(b.status, b.in_doubt)
       ) END AS undo_idx
   FROM saga_runs AS r
   LEFT JOIN saga_step_results AS l ON l.saga_id = %(saga_id)s AND l.step_idx = r.current_step_idx

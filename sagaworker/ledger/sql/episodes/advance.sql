@@ -8,9 +8,9 @@ WITH run AS (
   UPDATE saga_runs AS r
   SET
     seq = r.seq + 1,
-    status = CASE WHEN r.cancel_requested OR r.deadline_at <= statement_timestamp() THEN 'compensating' ELSE r.status END,
+    status = CASE WHEN saga_must_stop(r.cancel_requested, r.deadline_at) THEN 'compensating' ELSE r.status END,
     current_step_idx = r.current_step_idx
-      + CASE WHEN r.cancel_requested OR r.deadline_at <= statement_timestamp() THEN 0 ELSE 1 END,
+      + CASE WHEN saga_must_stop(r.cancel_requested, r.deadline_at) THEN 0 ELSE 1 END,
     error = CASE
       WHEN r.cancel_requested THEN jsonb_build_object('reason', 'cancelled', 'compensate_from_idx', r.current_step_idx)
       WHEN r.deadline_at <= statement_timestamp()

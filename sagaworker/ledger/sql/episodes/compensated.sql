@@ -11,7 +11,7 @@ WITH found AS (
       WHERE
         l.saga_id = %(saga_id)s
         AND l.step_idx < %(idx)s
-        AND (l.status = 'completed' OR (l.in_doubt > 0 AND l.status IN ('pending', 'running', 'waiting', 'failed')))
+        AND saga_wants_undo(l.status, l.in_doubt)
     ) AS undo_idx,
     (
       SELECT jsonb_agg(jsonb_build_object('idx', l.step_idx, 'name', l.step_name) ORDER BY l.step_idx)

@@ -4,7 +4,7 @@ WITH run AS (
   UPDATE saga_runs AS r
   SET
     seq = r.seq + 1,
-    status = CASE WHEN r.cancel_requested OR r.deadline_at <= statement_timestamp() THEN 'compensating' ELSE 'completed' END,
+    status = CASE WHEN saga_must_stop(r.cancel_requested, r.deadline_at) THEN 'compensating' ELSE 'completed' END,
     error = CASE
       WHEN r.cancel_requested THEN jsonb_build_object('reason', 'cancelled', 'compensate_from_idx', r.current_step_idx)
       WHEN r.deadline_at <= statement_timestamp()
@@ -15,12 +15,12 @@ WITH run AS (
       WHEN r.deadline_at <= statement_timestamp() THEN 'timed_out'
       ELSE r.error_class END,
     -- A hold that came during the last step holds nothing: there is no next step.
-    waiting_for = CASE WHEN r.cancel_requested OR r.deadline_at <= statement_timestamp() THEN r.waiting_for END,
+    waiting_for = CASE WHEN saga_must_stop(r.cancel_requested, r.deadline_at) THEN r.waiting_for END,
     completed_at = CASE
-      WHEN r.cancel_requested OR r.deadline_at <= statement_timestamp() THEN NULL
+      WHEN saga_must_stop(r.cancel_requested, r.deadline_at) THEN NULL
       ELSE statement_timestamp() END,
     context = CASE
-      WHEN r.cancel_requested OR r.deadline_at <= statement_timestamp() THEN r.context
+      WHEN saga_must_stop(r.cancel_requested, r.deadline_at) THEN r.context
       ELSE %(context)s::jsonb END
   FROM saga_step_results AS held
   WHERE

@@ -12,7 +12,7 @@ WITH found AS (
         WHERE
           l.saga_id = %(saga_id)s
           AND l.step_idx < %(idx)s
-          AND (l.status = 'completed' OR (l.in_doubt > 0 AND l.status IN ('pending', 'running', 'waiting', 'failed')))
+          AND saga_wants_undo(l.status, l.in_doubt)
       ) END AS undo_idx
   FROM saga_runs AS r
   JOIN saga_step_results AS held ON held.saga_id = %(saga_id)s AND held.step_idx = %(idx)s

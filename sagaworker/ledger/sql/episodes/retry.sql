@@ -8,12 +8,12 @@ WITH run AS (
     waiting_for = CASE
       WHEN r.waiting_for IS NOT NULL THEN r.waiting_for
       WHEN %(park_for)s::interval IS NULL
-        OR (r.status = 'running' AND (r.cancel_requested OR coalesce(r.deadline_at <= statement_timestamp(), false))) THEN NULL
+        OR (r.status = 'running' AND coalesce(saga_must_stop(r.cancel_requested, r.deadline_at), false)) THEN NULL
       ELSE 'retry' END,
     wake_at = CASE
       WHEN r.waiting_for IS NOT NULL THEN NULL
       WHEN %(park_for)s::interval IS NULL
-        OR (r.status = 'running' AND (r.cancel_requested OR coalesce(r.deadline_at <= statement_timestamp(), false))) THEN NULL
+        OR (r.status = 'running' AND coalesce(saga_must_stop(r.cancel_requested, r.deadline_at), false)) THEN NULL
       WHEN r.status = 'running' THEN least(statement_timestamp() + %(park_for)s::interval, r.deadline_at)
       ELSE statement_timestamp() + %(park_for)s::interval END
   FROM saga_step_results AS held

@@ -7,16 +7,16 @@ WITH run AS (
   SET
     seq = r.seq + 1,
     status = CASE
-      WHEN r.cancel_requested OR r.deadline_at <= statement_timestamp() THEN 'compensating'
+      WHEN saga_must_stop(r.cancel_requested, r.deadline_at) THEN 'compensating'
       WHEN %(next_name)s::text IS NULL THEN 'completed'
       ELSE r.status END,
     current_step_idx = r.current_step_idx + CASE
-      WHEN r.cancel_requested OR r.deadline_at <= statement_timestamp() OR %(next_name)s::text IS NULL THEN 0
+      WHEN saga_must_stop(r.cancel_requested, r.deadline_at) OR %(next_name)s::text IS NULL THEN 0
       ELSE 1 END,
     waiting_for = NULL,
     rings = 0,
     wake_at = CASE
-      WHEN r.cancel_requested OR r.deadline_at <= statement_timestamp() OR %(next_name)s::text IS NOT NULL
+      WHEN saga_must_stop(r.cancel_requested, r.deadline_at) OR %(next_name)s::text IS NOT NULL
         THEN statement_timestamp() + %(ring_after)s::interval END,
     error = CASE
       WHEN r.cancel_requested THEN jsonb_build_object('reason', 'cancelled', 'compensate_from_idx', r.current_step_idx)
@@ -28,10 +28,10 @@ WITH run AS (
       WHEN r.deadline_at <= statement_timestamp() THEN 'timed_out'
       ELSE r.error_class END,
     completed_at = CASE
-      WHEN r.cancel_requested OR r.deadline_at <= statement_timestamp() OR %(next_name)s::text IS NOT NULL THEN NULL
+      WHEN saga_must_stop(r.cancel_requested, r.deadline_at) OR %(next_name)s::text IS NOT NULL THEN NULL
       ELSE statement_timestamp() END,
     context = CASE
-      WHEN r.cancel_requested OR r.deadline_at <= statement_timestamp() OR %(next_name)s::text IS NOT NULL
+      WHEN saga_must_stop(r.cancel_requested, r.deadline_at) OR %(next_name)s::text IS NOT NULL
         THEN r.context
       ELSE (
         SELECT coalesce(jsonb_object_agg(kv.key, kv.value ORDER BY l.step_idx), '{}')

@@ -11,7 +11,6 @@ WHERE
   AND r.fence = e.fence
   AND r.status IN ('running', 'compensating')
   AND r.archived_at IS NULL
-  AND (%(source_stack)s::text IS NULL OR r.source_stack IS NULL OR r.source_stack = %(source_stack)s::text)
-  AND r.source_env IS NOT DISTINCT FROM %(source_env)s::text
+  AND saga_in_scope(r.source_stack, r.source_env, %(source_stack)s::text, %(source_env)s::text)
 ORDER BY e.lease_until, e.saga_id
 LIMIT %(limit)s

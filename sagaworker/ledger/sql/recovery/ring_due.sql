@@ -8,8 +8,7 @@ WITH due AS (
     AND r.wake_at <= statement_timestamp() - %(stale_after)s::interval
     AND r.waiting_for IS NULL
     AND r.archived_at IS NULL
-    AND (%(source_stack)s::text IS NULL OR r.source_stack IS NULL OR r.source_stack = %(source_stack)s::text)
-    AND r.source_env IS NOT DISTINCT FROM %(source_env)s::text
+    AND saga_in_scope(r.source_stack, r.source_env, %(source_stack)s::text, %(source_env)s::text)
     AND (%(saga_ids)s::uuid[] IS NULL OR r.id = ANY(%(saga_ids)s::uuid[]))
   ORDER BY r.wake_at
   LIMIT %(limit)s

@@ -8,8 +8,7 @@ WHERE
   AND r.fence = e.fence
   AND r.status IN ('running', 'compensating')
   AND r.archived_at IS NULL
-  AND (%(source_stack)s::text IS NULL OR r.source_stack IS NULL OR r.source_stack = %(source_stack)s::text)
-  AND r.source_env IS NOT DISTINCT FROM %(source_env)s::text
+  AND saga_in_scope(r.source_stack, r.source_env, %(source_stack)s::text, %(source_env)s::text)
 UNION ALL
 SELECT r.id::text
 FROM saga_runs AS r
@@ -20,6 +19,5 @@ WHERE
   AND r.waiting_for IS NULL
   AND r.archived_at IS NULL
   AND NOT EXISTS (SELECT FROM saga_episodes AS e WHERE e.saga_id = r.id AND e.ended_at IS NULL OFFSET 0)
-  AND (%(source_stack)s::text IS NULL OR r.source_stack IS NULL OR r.source_stack = %(source_stack)s::text)
-  AND r.source_env IS NOT DISTINCT FROM %(source_env)s::text
+  AND saga_in_scope(r.source_stack, r.source_env, %(source_stack)s::text, %(source_env)s::text)
 LIMIT %(limit)s

@@ -18,7 +18,7 @@ found AS (
         WHERE
           b.saga_id = r.id
           AND b.step_idx < l.step_idx
-          AND (b.status = 'completed' OR (b.in_doubt > 0 AND b.status IN ('pending', 'running', 'waiting', 'failed')))
+          AND saga_wants_undo(b.status, b.in_doubt)
       ) END AS undo_idx
   FROM asked
   JOIN saga_runs AS r ON r.id = asked.saga_id AND r.fence = asked.fence
