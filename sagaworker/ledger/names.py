@@ -1,10 +1,10 @@
-"""The names of the ledger's tables, and the schema that each statement says before them."""
+"""The names of the ledger's tables, and the schema before them in each statement."""
 
 from __future__ import annotations
 
 import re
 
-# The order of making them. Beside them in the schema: Alembic's version table, and the domains.
+# In the order of their creation. The schema also has Alembic's version table, and the domains.
 TABLES = (
     "saga_runs",
     "saga_step_results",
@@ -20,11 +20,11 @@ _NAMED = re.compile(rf"\b(FROM|JOIN|INTO|UPDATE)(\s+)({'|'.join(TABLES)})\b".enc
 
 
 def quoted(schema: str) -> bytes:
-    """A schema as a quoted identifier, in a statement whose `%` are placeholders."""
+    """A schema as a quoted identifier, for a statement in which `%` marks placeholders."""
     return ('"' + schema.replace('"', '""').replace("%", "%%") + '"').encode()
 
 
 def qualified(statement: bytes, schema: str) -> bytes:
-    """The statement with the schema said before each of our tables: nobody's search_path decides where it goes."""
+    """The statement with the schema before each of our tables, so that no search_path decides on the table."""
     name = quoted(schema)
     return _NAMED.sub(lambda found: found[1] + found[2] + name + b"." + found[3], statement)
