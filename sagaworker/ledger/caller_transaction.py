@@ -56,8 +56,7 @@ class Joined:
     connection: sa.Connection | None
 
     def after_commit(self, call: Callable[[], object]) -> None:
-        """Make this call once the caller has committed, never if the caller rolls back. A bare psycopg connection does not report
-        its commit, so there the call is never made.
+        """Call once the caller has committed: not after a rollback, and not on a bare psycopg connection, which reports nothing.
 
         `call` must not raise: SQLAlchemy would raise the error from the caller's commit, which has happened by then.
         """

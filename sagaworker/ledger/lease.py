@@ -20,7 +20,7 @@ def now() -> float:
 
 @dataclass(slots=True)
 class Lease:
-    """One process's hold of one saga. The heartbeat thread writes each field, the runner reads it; no field needs another.
+    """One process's hold of one saga. The heartbeat thread writes and the runner reads, one field at a time.
 
     The local deadline counts on this machine's clock (`now`) from the moment the extending statement was *sent*, so it
     always lies before the deadline that the database wrote (Gray and Cheriton, Leases, 1989).

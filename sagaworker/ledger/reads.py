@@ -210,7 +210,7 @@ class Reads:
         )
 
     def _asked(self, ask: Callable[[sa.Connection], Answer], **options: Any) -> Answer:
-        """Ask; ask again if a pooled connection had died since its last use, and drop all older connections."""
+        """Ask; once more if the pooled connection had died since its last use. The pool then drops all older connections."""
         try:
             with self._database.engine.connect() as connection:
                 return ask(self._placed(connection, options))

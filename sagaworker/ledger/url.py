@@ -14,7 +14,7 @@ from sagaworker.errors import InvalidSetting
 
 
 def parameters_of(database_url: str) -> dict[str, str]:
-    """libpq's connection parameters from any spelling of the URL.
+    """The parameters of a connection for libpq, from any spelling of the URL.
 
     Several hosts may be written as libpq does (`h1:1,h2:2`) and as SQLAlchemy does (`?host=h1:1&host=h2:2`).
 

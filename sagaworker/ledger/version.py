@@ -63,7 +63,7 @@ def check(engine: sa.Engine, schema: str | None = None) -> None:
     except DBAPIError as exc:
         if not exc.connection_invalidated:
             raise
-        # The pooled connection had died since its last use: drop all older connections too.
+        # The pooled connection had died since its last use, and the pool has dropped all older connections.
         revision = _asked(engine, schema)
     refuse_newer(revision)
     if revision != head():
