@@ -70,7 +70,7 @@ def measure(server: Server, report: Report, *, rounds: int, sagas: int) -> None:
 
 
 def _enter_peers(server: Server, report: Report, stack: ExitStack, parties: list[Party]) -> dict[str, str]:
-    """Start the peers; return those that could not be started, each with the reason."""
+    """Start the peers; return each peer that could not be started, with the reason."""
     absent: dict[str, str] = {}
     for name in ("dbos", "absurd"):
         try:

@@ -34,7 +34,7 @@ PAUSE = 2.5  # seconds
 
 
 class Action(StrEnum):
-    """What happens at a point."""
+    """The action at a point."""
 
     KILL = "kill"
     PAUSE = "pause"

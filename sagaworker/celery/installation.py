@@ -120,7 +120,7 @@ def install(app: Celery, *, settings: Settings | None = None, **overrides: Any) 
 
     `settings`, else the SAGAWORKER_ variables, then keyword overrides (`lease=10`, `step_packages="shop.steps"`). The
     app keeps its broker, queues, routes and schedule; ours are added. A worker without `-Q` consumes `sagas` and
-    `control` besides what it consumed before.
+    `control` besides its other queues.
 
     Raises:
         InvalidSetting: a setting is unknown or illegal.

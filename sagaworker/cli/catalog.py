@@ -1,4 +1,4 @@
-"""Commands on what the code declares: steps, definitions."""
+"""Commands on the declarations in users' code: steps, definitions."""
 
 from __future__ import annotations
 

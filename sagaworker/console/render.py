@@ -298,7 +298,7 @@ def _by_step(timeline: Timeline) -> dict[int, list[Span]]:
 
 
 def _window(timeline: Timeline) -> tuple[datetime, datetime]:
-    """The time a timeline covers; its end is the database's where the saga is over."""
+    """The time that a timeline covers. For a saga that is over, the end is by the database's clock."""
     run = timeline.run
     begin = run.started_at or run.inserted_at or datetime.now(UTC)
     last = timeline.journal[-1].created_at if timeline.journal else begin

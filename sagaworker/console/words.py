@@ -109,7 +109,7 @@ def progress(run: SagaRun) -> tuple[int, int]:
 
 
 def waiting(run: SagaRun) -> str:
-    """What a parked saga waits for: `waits for retry until 2031-05-04 17:03:12 UTC`."""
+    """The reason why a parked saga waits: `waits for retry until 2031-05-04 17:03:12 UTC`."""
     if run.waiting_for is None:
         return ""
     return f"waits for {run.waiting_for}" + (f" until {instant(run.wake_at)}" if run.wake_at else "")

@@ -39,9 +39,7 @@ KEPT = (
     *("callbacks", "errbacks", "chain", "chord", "group_index"),
 )
 
-ANSWER_WITHIN = (
-    1.0  # seconds for the broker to accept a connection or to answer; after that, leave the ring to the sweep
-)
+ANSWER_WITHIN = 1.0  # seconds for the broker to accept a connection or to answer; after that, the sweep rings
 BATCH_FROM = 3  # fewer doorbells are sent one by one: a pipeline costs more than it saves
 MODELS = 64  # ready-made messages kept
 CONNECTIONS = 4  # one for each thread that rings at the same time; a fifth waits

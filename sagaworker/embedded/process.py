@@ -163,12 +163,12 @@ def log_tail(log: Path) -> str:
 
 
 def server_env() -> dict[str, str]:
-    """An environment in which no PG* variable or locale of the user changes what a server does."""
+    """An environment in which no PG* variable or locale of the user changes a server's behaviour."""
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
 
 
 def servers_in(folder: Path, names: frozenset[str]) -> list[psutil.Process]:
-    """Processes called one of `names` that work in `folder`, whoever started them.
+    """Processes called one of `names` that work in `folder`, no matter who started them.
 
     A server's working folder is its data folder, so this finds the processes that a killed owner left, PostgreSQL's
     backends too. A pid file is not trusted: another process may have its number by now.

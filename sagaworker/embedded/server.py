@@ -23,9 +23,7 @@ class EmbeddedServer(ABC):
 
     _name: ClassVar[str]
     _process_names: ClassVar[frozenset[str]]
-    _endings: ClassVar[
-        tuple[tuple[signal.Signals, float], ...]
-    ]  # Signals that end it politely, each with the seconds to wait.
+    _endings: ClassVar[tuple[tuple[signal.Signals, float], ...]]  # Signals of the polite end, with seconds to wait.
 
     def __init__(self, folder: Path, durable: bool = True) -> None:  # noqa: FBT001, FBT002
         self._folder = ServerFolder(folder)

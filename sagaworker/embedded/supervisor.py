@@ -192,9 +192,7 @@ class _Watched:
         reader = threading.Thread(target=self._read, args=[child.stdout], daemon=True)
         reader.start()
         status = self._reap(child)
-        reader.join(
-            1.0
-        )  # Read its last lines first, for a while: a process outside the group may hold the pipe open without end.
+        reader.join(1.0)  # For its last lines. Not longer: a process outside the group may keep the pipe open.
         return f"killed by {signal.Signals(-status).name}" if status < 0 else f"status {status}"
 
     def _spawn(self) -> subprocess.Popen[bytes]:

@@ -25,13 +25,12 @@ logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
 
 # Two deployments that migrate at once take turns by this advisory lock of the database, made from the project's name.
 _LOCK = 0x5A6A_0001
-# A lock on a table waits for every transaction that read the table, and every move waits behind it: so short, repeated waits.
+# A lock on a table waits for every transaction that read the table, and every move waits behind it: so the wait for a
+# lock is short, and repeated.
 _LOCK_SECONDS = 1
 _LOCK_TRIES = 20
 _PAUSE_SECONDS = 1.0
-_BUILD_SECONDS = (
-    60  # for which the build of an index waits for writing transactions; nobody waits for the build meanwhile
-)
+_BUILD_SECONDS = 60  # for which the build of an index waits for writing transactions; nobody waits for the build
 
 
 # Other objects named after a table of an old ledger. Constraints first: renaming one renames its index.

@@ -28,7 +28,7 @@ _EVENT = [saga_events.c[name] for name in JournalEntry.__slots__]
 _EPISODE = [saga_episodes.c[name] for name in Episode.__slots__]
 
 
-# Status and protocol_version as literals: with parameters PostgreSQL does not use the partial indexes of runs.
+# Status and protocol_version as literals: with parameters the partial indexes of active and of failed runs are not used.
 _IS_ACTIVE = sa.and_(
     saga_runs.c.status.in_([sa.literal_column(f"'{one.value}'") for one in RunStatus if not one.is_terminal]),
     saga_runs.c.protocol_version >= sa.literal_column("1"),
@@ -64,9 +64,7 @@ _NEEDS_PERSON = sa.or_(
 
 
 _IS_ENDED = saga_runs.c.status.in_([sa.literal_column(f"'{one.value}'") for one in RunStatus if one.is_terminal])
-CLOCKS = timedelta(
-    days=1
-)  # largest difference between the database's clock and the clock of a client, which makes the ids
+CLOCKS = timedelta(days=1)  # largest difference of the database's clock and a client's clock, which makes the ids
 
 
 def _ending(id: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:

@@ -80,9 +80,7 @@ def connect(
         connect_timeout = min(connect_timeout, int(theirs))
     asked: dict[str, Any] = {"application_name": name, **_TCP, **parameters}
     if "service" not in parameters and not os.environ.get("PGSERVICE"):
-        asked.setdefault(
-            "options", ""
-        )  # given, so that libpq does not read PGOPTIONS; a service may have options of its own
+        asked.setdefault("options", "")  # keeps libpq from reading PGOPTIONS; a service may have its own options
     asked |= {"connect_timeout": connect_timeout, "client_encoding": "UTF8"}
     try:
         return kind.connect(autocommit=True, **asked, **options)
@@ -96,7 +94,7 @@ def connect(
 
 
 def prove(connection: Connection, session: dict[str, str]) -> None:
-    """Set the session's settings by a statement (a pooler drops those of the connection string), and read them back."""
+    """Set the session's settings by a statement (a pooler drops settings in the connection string), and read them back."""
     encoding = connection.info.parameter_status("server_encoding")
     if encoding not in {None, "UTF8"}:
         raise SessionRefused("be of a database in UTF8", f"one in {encoding}", "create it with ENCODING 'UTF8'")

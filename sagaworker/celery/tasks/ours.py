@@ -35,7 +35,7 @@ FIXED: dict[str, Any] = {
 
 
 def without_limits_of_the_pool(worker: Any) -> None:
-    """Take the worker's time limits from its pool, where they hold for every task, and set them on the tasks that are not ours."""
+    """Move the worker's time limits from its pool, where they hold for every task, to all tasks but ours."""
     options = getattr(worker.pool, "options", None)
     if options is None:
         return
