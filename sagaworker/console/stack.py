@@ -104,7 +104,7 @@ def flower_port(wanted: int) -> int:
     """The port wanted if it is free; 0 is any: 5555, or the first free one above it.
 
     Raises:
-        NotReady: none is free.
+        NotReady: no port is free.
     """
     candidates = [wanted] if wanted else [FLOWER_PORT, *range(_FIRST_FREE, _LAST_FREE)]
     for port in candidates:

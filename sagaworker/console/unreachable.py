@@ -96,7 +96,7 @@ def check_broker(url: str) -> None:
     """Ask the broker for a connection, once.
 
     Raises:
-        Unreachable: there is none.
+        Unreachable: no connection was made.
     """
     from celery import Celery  # most commands need no broker
     from kombu.exceptions import KombuError

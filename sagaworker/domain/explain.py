@@ -21,7 +21,7 @@ class Explanation:
     """One paragraph about one saga, and the facts beside it.
 
     `seq` is the number of the last journal row: give it to an operator's move, and the move is refused where the saga
-    has gone on since. `next_at`: when the saga goes on by itself, if known. `needs_person`: it does not.
+    has gone on since. `next_at`: when the saga goes on by itself, if known. `needs_person`: only a person moves it.
     `commands`: what a person may do, as commands without their reason.
     """
 
