@@ -24,7 +24,7 @@ def main() -> int:
     with running() as server:
         report = Report(server.settings())
         _measure(server, report, options)
-    # A pipe has no width: give a log all there is to say.
+    # A pipe has no width, so a log gets the whole text.
     to_errors = options.json == "-"
     stream = sys.stderr if to_errors else sys.stdout
     console = Console(stderr=to_errors, width=None if stream.isatty() else 170)

@@ -1,7 +1,7 @@
-"""absurd: a task of trivial steps, spawned, then worked off by `start_worker` with its defaults.
+"""absurd: tasks of trivial steps, spawned, then run by `start_worker` with its defaults.
 
-Run by the environment of peers.txt: `python -m bench.absurd_peer URL`. The schema is the one bundled in absurdctl, the
-text that `absurdctl init` sends through psql; here psycopg sends it, so that no psql needs to be on the path.
+Run in the environment of peers.txt: `python -m bench.absurd_peer URL`. The schema is the text bundled in absurdctl, which
+`absurdctl init` sends through psql. Here psycopg sends the text, so that no psql is needed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Tasks:
         return {"steps": params["steps"]}
 
     def run(self, sagas: int, steps: int) -> Answer:
-        """Seconds to spawn so many tasks, and to work them off."""
+        """Seconds to spawn so many tasks, and to run them all."""
         self.left = sagas
         began = time.perf_counter()
         for _ in range(sagas):

@@ -1,6 +1,6 @@
-"""The Celery chain the sagas are held against: its app, as Celery's documentation builds one.
+"""The app of the Celery chains to which the sagas are compared, built as in Celery's documentation.
 
-`celery -A bench.chain worker -c 2`, Redis broker, Redis result backend, JSON, everything else Celery's default.
+`celery -A bench.chain worker -c 2`, Redis broker, Redis result backend, JSON, all other settings Celery's default.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ app.conf.broker_connection_retry_on_startup = True
 
 @app.task(name="bench.echo")
 def echo(previous: int, step: int) -> int:
-    """The trivial task: its result goes to the next one."""
+    """The trivial task: its result goes to the next task."""
     return previous + step
 
 

@@ -1,7 +1,7 @@
-"""DBOS: a workflow of trivial `@DBOS.step` functions, called directly, as its quickstart has it.
+"""DBOS: a workflow of trivial `@DBOS.step` functions, called directly, as in its quickstart.
 
-Run by the environment of peers.txt: `python -m bench.dbos_peer URL`. Defaults throughout, but for the log level: below
-WARNING it writes a line a workflow. Workflows are called, not enqueued: the path with the fewest round trips.
+Run in the environment of peers.txt: `python -m bench.dbos_peer URL`. All settings are defaults but the log level: below
+WARNING DBOS writes a line a workflow. Workflows are called, not enqueued: that path has the fewest round trips.
 """
 
 from __future__ import annotations

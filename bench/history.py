@@ -1,7 +1,7 @@
-"""What finished sagas cost those that still run: claim, step and sweep with many of them behind, against 1,000.
+"""The cost of finished sagas for running ones: claim, step and sweep with many finished sagas, against 1,000.
 
-The many are made by INSERT ... SELECT: one saga of ten steps is run for real, and its rows in every table are copied
-under new ids. So what lies behind is what the engine writes, whatever columns it writes.
+INSERT ... SELECT makes the many: one saga of ten steps is run for real, and its rows in every table are copied under new
+ids. So the copies have all columns as the engine writes them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STEPS = 10
 TABLES = {"saga_runs": "id", "saga_step_results": "saga_id", "saga_events": "saga_id", "saga_episodes": "saga_id"}
 BATCH = 50_000
 
-# A uuid ordered by time, as the engine's are, made from the number of the copy so that all tables agree on it.
+# A uuid ordered by time, like the engine's, made from the number of the copy so that all tables agree on it.
 COPY_ID = """(lpad(to_hex(1700000000000 + n * 10), 12, '0') || '7' || substr(md5(n::text), 1, 3)
     || '8' || substr(md5(n::text), 4, 15))::uuid"""
 
@@ -132,7 +132,7 @@ def _fill(engine: Engine, url: str, count: int) -> None:
 
 
 def _copies(connection: psycopg.Connection, table: str, id_column: str) -> sql.Composed:
-    """INSERT ... SELECT of one saga's rows, all columns as they are but for its id."""
+    """INSERT ... SELECT of one saga's rows, with all columns unchanged except the saga's id."""
     found = connection.execute(
         "SELECT column_name FROM information_schema.columns WHERE table_name = %s AND table_schema = 'public'"
         " AND is_generated = 'NEVER' AND identity_generation IS NULL ORDER BY ordinal_position",

@@ -1,8 +1,8 @@
-"""The hand-written loop the engine is held against. Committed and fixed: do not tune it without the engine's leave.
+"""The hand-written loop to which the engine is compared. It is committed and fixed: do not tune it.
 
-One connection, one prepared statement a step, one round trip, one commit. The statement does what `advance` must do at
-the least: fence, status and cursor proved on the run, row i completed with its output, row i+1 begun before its code
-may run, one journal row. No claim, no lease, no heartbeat, no cancel, no retry, no limits, no registry.
+One connection, one prepared statement a step, one round trip, one commit. The statement does the least that `advance`
+must do: prove fence, status and cursor on the run, complete row i with its output, begin row i+1 before its code may
+run, write one journal row. No claim, no lease, no heartbeat, no cancel, no retry, no limits, no registry.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""This engine under measurement: run in the caller's process, as `engine.run` does for any user."""
+"""The measured engine: run in the caller's process, as `engine.run` does for any user."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LONG = 1_000
 
 
 def opened(url: str, **settings: Any) -> Engine:
-    """Migrate an empty database and open an engine on it; settings are the defaults but for what is named."""
+    """Migrate an empty database and open an engine on it; settings are the defaults, except the given ones."""
     migrate(url)
     return Engine.from_env(database_url=url, step_packages="bench.steps", **settings)
 
@@ -56,10 +56,10 @@ class Ours:
 
 
 def measure_long_saga(server: Server, report: Report, *, sagas: int) -> None:
-    """Whether step 1,000 of one saga costs what step 1 costs.
+    """Whether step 1,000 of one saga costs the same as step 1.
 
-    The harder case: every step puts out 5 kB under a name of its own, so the context of the last step is 5 MB (the
-    limit on the context, 1 MB by default, is raised for it) and nothing can be saved by overwriting.
+    The harder case: every step puts out 5 kB under a new name, so nothing can be saved by overwriting. The context of
+    the last step is 5 MB; the limit on the context, 1 MB by default, is raised for that.
     """
     section = "one saga of 1,000 steps, 5 kB of output each under its own name"
     engine = opened(server.database("bench_long"), max_context_bytes=64 * 1024 * 1024)
@@ -87,7 +87,7 @@ def measure_long_saga(server: Server, report: Report, *, sagas: int) -> None:
 
 
 def measure_start_many(server: Server, report: Report, *, rounds: int) -> None:
-    """How many sagas a second one call of start_many makes durable, and how many doorbells are rung."""
+    """How many sagas a second one call of start_many makes durable, and how many doorbells a second are rung."""
     section = f"start_many of {MANY:,} sagas in one call"
     url = server.database("bench_many")
     migrate(url)
@@ -112,7 +112,7 @@ def measure_start_many(server: Server, report: Report, *, rounds: int) -> None:
         began = time.perf_counter()
         runs = engine.start_many(requests)
         whole = time.perf_counter() - began
-        # Ringing is best effort and swallows its failures: a rate counts only if the messages are really there.
+        # Ringing is best effort and hides its failures: a rate counts only if the messages are really there.
         must_equal("sagas in the ledger", _count_runs(url), MANY * (number + 1))
         must_equal("doorbells in the queue", broker.llen(Settings().queue), MANY)
         ringing = sum(seconds for seconds, _ in bells)

@@ -1,6 +1,6 @@
 """How the bench talks to a peer: one JSON request a line on standard input, one JSON answer a line on standard output.
 
-The peers live in an environment of their own, without this project's dependencies, so this module imports only the
+The peers run in a separate environment without this project's dependencies, so this module imports only the
 standard library.
 """
 
@@ -15,9 +15,9 @@ Answer = dict[str, float | str]
 
 
 def serve(hello: Answer, run: Callable[[int, int], Answer]) -> None:
-    """Say `hello`, then answer each `{"sagas": n, "steps": k}` with what `run(n, k)` returns, until input ends.
+    """Say `hello`, then answer each `{"sagas": n, "steps": k}` with the result of `run(n, k)`, until input ends.
 
-    Standard output is kept for the answers: whatever else prints there goes to standard error.
+    Standard output is kept for the answers: all other output goes to standard error.
     """
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)

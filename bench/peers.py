@@ -1,4 +1,4 @@
-"""The peers: an environment of their own, and a process for each that measures itself when asked."""
+"""The peers: a separate environment, and a process for each peer that measures itself when asked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class NotRun(Exception):
 
 
 def interpreter() -> Path:
-    """The Python of the peers' environment, made from peers.txt unless it was made from exactly that text before.
+    """The Python of the peers' environment. The environment is made from peers.txt, unless that was done with the same text.
 
     Raises:
         NotRun: the environment cannot be made, for example because no package index is reached.
@@ -45,11 +45,11 @@ def interpreter() -> Path:
 
 
 class Peer:
-    """One peer in a process of its own on a database of its own; alive between rounds, idle while others run."""
+    """One peer, with its own process and database; alive between rounds, idle while others run."""
 
     def __init__(self, name: str, url: str) -> None:
         self.name = name
-        self._errors = TemporaryFile("w+")  # noqa: SIM115 - a pipe nobody reads would fill; closed in __exit__
+        self._errors = TemporaryFile("w+")  # noqa: SIM115 - a file, since a pipe that nobody reads would fill; closed in __exit__
         self._process = subprocess.Popen(
             [str(interpreter()), "-m", f"bench.{name}_peer", url],
             stdin=subprocess.PIPE,
@@ -61,7 +61,7 @@ class Peer:
         self.version = str(self._answer()["version"])
 
     def measure(self, sagas: int, steps: int) -> dict[str, float]:
-        """Seconds, by the peer's own clock, for so many sagas of so many steps: `start_and_run`, and `run` if apart."""
+        """Seconds, by the peer's own clock, for so many sagas of so many steps: `start_and_run`, and `run` if it is separate."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"sagas": sagas, "steps": steps}) + "\n")
         self._process.stdin.flush()
@@ -84,7 +84,7 @@ class Peer:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close its input, which ends it; kill it if that does not."""
+        """Close the peer's input, which ends the peer; kill it if it goes on."""
         try:
             self._process.communicate(timeout=20)
         except subprocess.TimeoutExpired:

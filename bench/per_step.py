@@ -1,4 +1,4 @@
-"""What one step costs: the hand-written loop, this engine and the peers, in turns on the same server."""
+"""The cost of one step: the hand-written loop, this engine and the peers, in turns on the same server."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Party(Protocol):
     name: str
 
     def measure(self, sagas: int, steps: int) -> Mapping[str, float]:
-        """Seconds for so many sagas: `start_and_run`, and `run` where the two are apart."""
+        """Seconds for so many sagas: `start_and_run`, and `run` where the two are separate."""
         ...
 
 
 @dataclass(slots=True)
 class Times:
-    """Milliseconds a step of one party, a figure a round; what one saga of ten writes."""
+    """Milliseconds a step of one party, a figure a round; and the writes of one saga of ten steps."""
 
     run: list[float] = field(default_factory=list)
     whole: list[float] = field(default_factory=list)
@@ -70,7 +70,7 @@ def measure(server: Server, report: Report, *, rounds: int, sagas: int) -> None:
 
 
 def _enter_peers(server: Server, report: Report, stack: ExitStack, parties: list[Party]) -> dict[str, str]:
-    """Start the peers; who could not be started is returned with the reason."""
+    """Start the peers; return each peer that could not be started, with the reason."""
     absent: dict[str, str] = {}
     for name in ("dbos", "absurd"):
         try:

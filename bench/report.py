@@ -38,7 +38,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One measured line. `value` is None when it was not run; `note` then says why.
+    """One measured line. `value` is None when the measurement was not run; `note` then says why.
 
     `low` and `high` are the quartiles of the rounds that `value` is the median of.
     """
@@ -54,7 +54,7 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """What became of the target; empty where there is none."""
+        """Whether the target was met; empty without a target."""
         if self.target is None:
             return ""
         return "not run" if self.value is None else self.target.verdict(self.value)
@@ -72,7 +72,7 @@ def of_rounds(
 
 @dataclass(slots=True)
 class Report:
-    """What one run of the bench found."""
+    """The results of one run of the bench."""
 
     server: dict[str, str]
     peers: dict[str, str] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class Report:
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Append what a section measured."""
+        """Append the rows of a section."""
         self.rows.extend(rows)
 
     def circumstances(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""One PostgreSQL and one Valkey for everything that is measured, in a folder that is gone afterwards."""
+"""One PostgreSQL and one Valkey for all measurements, in a folder that is removed afterwards."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ progress = Console(stderr=True)
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Where the server's write-ahead log and transaction counter stood."""
+    """A reading of the server's write-ahead log position and transaction counter."""
 
     wal_bytes: int
     commits: int
@@ -44,9 +44,9 @@ class Server:
         return urlunsplit(urlsplit(self._postgres_url)._replace(path=f"/{name}"))
 
     def settle(self, name: str) -> None:
-        """VACUUM (ANALYZE) and CHECKPOINT after a warm-up, as a server that has run for a while has done long ago.
+        """VACUUM (ANALYZE) and CHECKPOINT after a warm-up, which a server that has run for a while has done long ago.
 
-        Left to itself autovacuum comes once in the middle of the run, and plans change for whoever is measured then.
+        Otherwise autovacuum comes in the middle of the run, and plans change for the party that is measured then.
         """
         with psycopg.connect(self._url_of(name), autocommit=True) as connection:
             connection.execute("VACUUM (ANALYZE)")
@@ -57,9 +57,9 @@ class Server:
         return urlunsplit(urlsplit(self._broker_url)._replace(path=f"/{number}"))
 
     def mark(self) -> Mark:
-        """Read the counters: their difference over a piece of work is the WAL it wrote and the commits that wrote.
+        """Read the counters. Their difference over a piece of work gives its WAL and its commits that wrote.
 
-        Commits are counted as transaction ids handed out, so reads are not in it.
+        Commits are counted as transaction ids handed out, so reads are not counted.
         """
         row = self._admin.execute(
             "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint, pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
@@ -68,7 +68,7 @@ class Server:
         return Mark(wal_bytes=row[0], commits=row[1])
 
     def settings(self) -> dict[str, str]:
-        """What matters of the server's configuration; refuses one that would not keep what it committed."""
+        """The relevant settings of the server. Refuses a server that could lose commits."""
         names = [
             "server_version",
             "fsync",
@@ -93,7 +93,7 @@ class Server:
 def running() -> Iterator[Server]:
     """Start both servers with their defaults, durable, and stop them on the way out."""
     with TemporaryDirectory(prefix="sagaworker-bench-") as folder:
-        # Root's servers run as nobody, who must be able to pass: else their data go elsewhere, and stay there.
+        # Root's servers run as nobody, who must be able to enter: else their data go elsewhere, and stay there.
         Path(folder).chmod(0o711)
         postgres = EmbeddedPostgres(Path(folder) / "postgres", durable=True)
         valkey = EmbeddedValkey(Path(folder) / "valkey")

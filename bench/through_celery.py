@@ -33,20 +33,20 @@ class Chains:
         self._redis = redis.Redis.from_url(backend)
 
     def send(self, count: int) -> Callable[[], int]:
-        """Send them; the answer counts those whose last result is stored."""
+        """Send so many chains; the returned function counts the chains whose last result is stored."""
         keys = [chain.app.backend.get_key_for_task(chain.of(STEPS).apply_async().id) for _ in range(count)]
         return lambda: int(self._redis.exists(*keys))
 
 
 class Sagas:
-    """Sagas of ten trivial steps: `engine.start` in the client, one by one, each committed and then rung."""
+    """Sagas of ten trivial steps: the client calls `engine.start` for each, which commits and then rings."""
 
     def __init__(self, url: str, broker: str) -> None:
         self._engine = opened(url, broker_url=broker)
         self._reader = psycopg.connect(url, autocommit=True)
 
     def send(self, count: int) -> Callable[[], int]:
-        """Start them; the answer counts those that the ledger says are completed."""
+        """Start so many sagas; the returned function counts the sagas that are completed in the ledger."""
         ids = [str(self._engine.start("bench", [TRIVIAL] * STEPS).id) for _ in range(count)]
         query = "SELECT count(*) FROM saga_runs WHERE id = ANY(%s::uuid[]) AND status = 'completed'"
 
@@ -63,7 +63,7 @@ class Sagas:
 
 
 def measure(server: Server, report: Report, *, rounds: int, batch: int, alone: int) -> None:
-    """Both workers stay up, idle while the other is measured, in turns."""
+    """Measure the two in turns. Both workers stay up, one idle while the other is measured."""
     chain_broker, backend, saga_broker = server.broker(1), server.broker(2), server.broker(3)
     url = server.database("bench_celery")
     sagas, chains = Sagas(url, saga_broker), Chains(chain_broker, backend)
@@ -103,7 +103,7 @@ def _ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
 
 
 def _drained(send: Callable[[int], Callable[[], int]], count: int, *, poll: float) -> float:
-    """Seconds from the first one sent to the last one done, seen within `poll`."""
+    """Seconds from the first one sent to the last one done, exact to `poll`."""
     began = time.perf_counter()
     done = send(count)
     while done() < count:

@@ -1,1 +1,1 @@
-"""A run of sagas under every fault at once, judged by what really happened. See docs/chaos.md."""
+"""A run of sagas under every fault at once, judged by their real effects. See docs/chaos.md."""

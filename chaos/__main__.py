@@ -1,4 +1,4 @@
-"""`python -m chaos`: a run under every fault, judged. Exit status 0 when it passed, 1 when it failed, 2 when it is void."""
+"""`python -m chaos`: a run under every fault, judged. Exit status 0 if the run passed, 1 if it failed, 2 if it is void."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def main() -> int:
 
 
 def _calm(stage: Stage, size: plan.Size) -> int:
-    """Sagas without any fault; how many were taken over all the same."""
+    """Run sagas without any fault; return how many were taken over all the same."""
     steps = plan.planned(0, 0, size).steps
     for step in steps:
         step["params"].pop("then", None)
@@ -80,7 +80,7 @@ def _calm(stage: Stage, size: plan.Size) -> int:
 
 
 def _hurt(faults: Faults, seed: int, size: plan.Size) -> None:
-    """The schedule, then what had missed."""
+    """Follow the schedule, then repeat the faults that found no victim."""
     opened = time.monotonic()
     under_way = []
     for due in plan.schedule(seed, size):
@@ -101,7 +101,7 @@ def _missing(faults: Faults, size: plan.Size) -> list[str]:
 
 
 def _backlog(stage: Stage, faults: Faults, size: plan.Size) -> float | None:
-    """Seconds from the last fault until nothing was left to do; None when that took too long."""
+    """Seconds from the last fault until all sagas were over; None when that took too long."""
 
     def is_done() -> bool:
         return len(acknowledged(stage.client_logs).ids) >= size.sagas and _count(stage, _ACTIVE) == 0

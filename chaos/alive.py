@@ -1,4 +1,4 @@
-"""When no pool was at work: nobody could resume anything then, however quick takeovers are."""
+"""The times when no pool was at work: no saga could be resumed then, however quick takeovers are."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
 Span = tuple[float, float]
-Pools = Mapping[int, Sequence[int]]  # by pid of its main, the children of a pool that live and are not stopped
+Pools = Mapping[int, Sequence[int]]  # by pid of a pool's main: its children that live and are not stopped
 EVERY = 0.1  # seconds between two looks
 
 
 class Alive:
-    """Looks again and again at the pools, while it is open."""
+    """Looks at the pools again and again, while it is open."""
 
     def __init__(self, pools: Callable[[], Pools]) -> None:
         self._pools = pools
@@ -36,9 +36,9 @@ class Alive:
 
 
 def nobody(looks: Sequence[tuple[float, Pools]], first_claims: Mapping[int, float]) -> list[Span]:
-    """The times without a pool at work, each from the first look that found none to the first that found one.
+    """The times without a pool at work, each from the first look that found no pool to the first look that found one.
 
-    A pool is at work from the first claim of any of its children on, by their pids: before it, it starts and connects.
+    A pool is at work from the first claim of any of its children (known by pid): before that claim it starts and connects.
     """
     began_work: dict[int, float] = {}
     for _, pools in looks:
@@ -58,5 +58,5 @@ def nobody(looks: Sequence[tuple[float, Pools]], first_claims: Mapping[int, floa
 
 
 def within(span: Span, spans: Sequence[Span]) -> float:
-    """How many seconds of one time lie in the others, which do not overlap."""
+    """How many seconds of one period lie in the others. The others do not overlap."""
     return sum(max(0.0, min(span[1], ended) - max(span[0], began)) for began, ended in spans)

@@ -1,4 +1,4 @@
-"""What the ledger says, read behind the engine's back in one snapshot: the oracle's other half."""
+"""The ledger's record, read without the engine in one snapshot: the oracle compares it with the world."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The faults, each aimed where the plan wants it, and a record of where it really hit."""
+"""The faults, each aimed as the plan says, and a record of where each really hit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ AIM_SECONDS = 4.0  # how long a fault looks for a victim before it comes back la
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A process that was killed or stopped, and when. `inside` is what it had announced and not left."""
+    """A process that was killed or stopped, and when. `inside`: the user code that it had announced and not left."""
 
     at: float
     pid: int
@@ -38,24 +38,24 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """A process that announced what it is inside of."""
+    """A process that announced the user code it is in."""
 
     pid: int
     text: str
 
 
 class Faults:
-    """Does what the plan says. Faults that found no victim are counted as not fired, and tried again at the end."""
+    """Carries out the plan. Faults that found no victim are counted as not fired, and tried again at the end."""
 
     def __init__(self, stage: Stage, seed: int) -> None:
         self._stage = stage
         self._draw = random.Random(f"{seed}:aim")  # noqa: S311 - a schedule, not a secret
         self.fired: Counter[str] = Counter()
         self.hits: list[Hit] = []
-        self.done: list[tuple[float, float, str]] = []  # from when to when which fault was done
-        self.away: list[tuple[float, float]] = []  # when the database was
+        self.done: list[tuple[float, float, str]] = []  # the beginning and end of each fault
+        self.away: list[tuple[float, float]] = []  # the times when the database was away
         self.last_at = time.time()
-        self._stopped: set[int] = set()  # who sleeps now
+        self._stopped: set[int] = set()  # processes that sleep now
         self._mains = threading.Lock()
         self._database = threading.Lock()
         self._broker = threading.Lock()
@@ -78,7 +78,7 @@ class Faults:
         }
 
     def act(self, fault: str) -> Future[None]:
-        """Begin one fault; it takes as long as it lasts."""
+        """Begin one fault. The future is done when the fault is over."""
         return self._pool.submit(self._one, fault)
 
     def close(self) -> None:
@@ -98,7 +98,7 @@ class Faults:
     # -- processes -----------------------------------------------------------------------------------------------------
 
     def _insiders(self, what: str) -> list[Aim]:
-        """Who says to be inside `what` now. What the dead left is removed."""
+        """The processes that have announced to be inside `what`. Files of dead processes are removed."""
         found = []
         for said in self._stage.inside.iterdir():
             with contextlib.suppress(FileNotFoundError):
@@ -137,7 +137,7 @@ class Faults:
         return False
 
     def _kill_child(self) -> bool:
-        """Every second time one that is at work."""
+        """Kill a pool child, every second time one that is at work."""
         children = [aim.pid for aim in self._insiders("") if self._draw.random() < AT_WORK]
         children = children or [pid for main in MAINS for pid in self._stage.children(main)]
         children = [pid for pid in children if pid not in self._stopped]
@@ -151,10 +151,10 @@ class Faults:
         return True
 
     def _kill_main(self) -> bool:
-        """Preferably one with no child that sleeps, for its late writes are wanted too, and while both are at work.
+        """Kill a main process while both are at work; if possible one with no sleeping child, whose late writes are wanted too.
 
-        Without any worker nothing resumes before one has started, and that would be all the run measured. So one kill at a
-        time: two that wait would else find both at work at the same moment, and kill both.
+        Without any worker no saga is resumed before a worker has started, and the run would measure only that. So there is
+        one kill at a time: two waiting kills would find both mains at work at the same moment, and kill both.
         """
         with self._mains:
             return self._kill_a_main()
@@ -177,13 +177,13 @@ class Faults:
             return False
         at = time.time()
         os.kill(pid, signal.SIGKILL)
-        _gone(pid)  # until then its pool still looks like one at work, to the next kill
+        _gone(pid)  # until it is dead, the next kill would take its pool for one at work
         self.hits.append(Hit(at, pid, "main"))
         self.hits += [Hit(at, child, "child of main") for child in children]
         return True
 
     def pools(self) -> dict[int, list[int]]:
-        """By pid of its main, the children of each pool that live and are not stopped."""
+        """By pid of each pool's main: its children that live and are not stopped."""
         mains = {pid: main for main in MAINS if (pid := self._stage.supervisor.pid(main)) is not None}
         return {
             pid: [child for child in self._stage.children(main) if child not in self._stopped and _lives(child)]
@@ -252,7 +252,7 @@ class Faults:
 
     @contextmanager
     def healed(self) -> Iterator[None]:
-        """After the last fault: whoever is still stopped goes on."""
+        """After the last fault: let stopped processes go on."""
         for main in MAINS:
             for pid in self._stage.children(main):
                 with contextlib.suppress(ProcessLookupError):

@@ -1,4 +1,4 @@
-"""From what was recorded to criteria: the oracle's breaches, the audit, and the times of resumption."""
+"""From the records to the criteria: the oracle's breaches, the audit, and the times of resumption."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from chaos.stage import Stage
 from sagaworker.engine import Engine
 
 FORGERIES = 5
-ENOUGH = 100  # resumptions: the 99th percentile of fewer is their maximum, and tells of one unlucky queue
+ENOUGH = 100  # resumptions: the 99th percentile of fewer is their maximum, which may be one unlucky queue
 SLOWEST = 6
 LARGE = ("main", "database restart", "database outage", "broker restart", "broker flush")
 KILLS = ("child in execute", "child in compensate", "child anywhere", "main")
@@ -51,13 +51,13 @@ class Resumed:
 
     @property
     def span(self) -> Span:
-        """From the fault to the next claim."""
+        """The time from the fault to the next claim."""
         return self.hit.at, self.hit.at + self.seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the records came to."""
+    """The judgement of a run."""
 
     criteria: list[Criterion]
     figures: dict[str, Any]
@@ -90,7 +90,7 @@ def verdict(
         accepted = known.cancels.get(saga_id, "not_active") != "not_active"
         breaches += oracle.judge(saga_id, on_record.get(saga_id), lines[saga_id], cancel_accepted=accepted)
     rules = Counter(breach.rule for breach in breaches)
-    with Engine(stage.settings) as engine:  # the stage's own has connections that died with the database
+    with Engine(stage.settings) as engine:  # the stage's own engine has connections that died with the database
         findings = engine.audit()
     resumed, in_hold = _resumed(faults.hits, episodes)
     told = [f"{breach.rule}: saga {breach.saga_id}: {breach.detail}" for breach in breaches] + [
@@ -99,7 +99,7 @@ def verdict(
     outages = [away for away in faults.away if away[1] - away[0] >= 2 * plan.LEASE]
     judged = [one for one in resumed if not _is_within(one, outages)]
     unattended = nobody(looks, _first_claims(episodes))
-    # What was asked of takeovers and queues: a resumption without the time in which nobody was there.
+    # The time that takeovers and queues took: a resumption without the time in which no pool was at work.
     usual = [one.seconds - within(one.span, unattended) for one in judged]
     alone = [one for one in judged if within(one.span, unattended)]
     apart = [one.seconds for one in resumed if _is_within(one, outages)]
@@ -183,7 +183,7 @@ def _resumed(hits: Sequence[Hit], episodes: Sequence[tuple[Any, ...]]) -> tuple[
 
 
 def _first_claims(episodes: Sequence[tuple[Any, ...]]) -> dict[int, float]:
-    """When each pool child began its first episode, by pid."""
+    """The time when each pool child began its first episode, by pid."""
     found: dict[int, float] = {}
     for _, pid, began, _, _ in episodes:
         found[pid] = min(began, found.get(pid, began))
@@ -198,7 +198,7 @@ def _by_fault(resumed: Sequence[Resumed], of: Callable[[Resumed], float]) -> dic
 
 
 def _slowest(resumed: Sequence[Resumed], done: Sequence[tuple[float, float, str]]) -> list[str]:
-    """What happened until they were resumed, but for what hits single processes or lines all the time."""
+    """The slowest resumptions, with the large faults near them. Faults of single processes or lines are left out."""
     opened = min((began for began, _, _ in done), default=0.0)
     told = []
     for one in sorted(resumed, key=lambda one: -one.seconds)[:SLOWEST]:
@@ -221,7 +221,7 @@ def _spread(seconds: Sequence[float]) -> tuple[float, ...]:
 
 
 def _is_within(resumed: Resumed, away: Sequence[tuple[float, float]]) -> bool:
-    """Taken over while the database was away, or within two leases after."""
+    """Whether the saga was taken over while the database was away, or within two leases after."""
     return any(began <= resumed.taken_at <= ended + 2 * plan.LEASE for began, ended in away)
 
 

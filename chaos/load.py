@@ -1,6 +1,6 @@
-"""A client: starts its share of the sagas at a steady rate, cancels some, and logs what was acknowledged.
+"""A client: starts its share of the sagas at a steady rate, cancels some, and logs each acknowledgement.
 
-It may be killed at any time; the next one reads the log and goes on. Keys make a start that is repeated harmless.
+A client may be killed at any time; the next one reads the log and goes on. Keys make a repeated start harmless.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Client:
         self._known = acknowledged([log])
 
     def run(self, number: int, of: int) -> None:
-        """Until all of its share are started and the planned cancels were asked for."""
+        """Run until this client's share of sagas is started and the planned cancels were asked for."""
         due: list[tuple[float, int, str]] = []  # at, number, saga to cancel or "" to start
         for i in range(number, self._size.sagas, of):
             starts_at = self._opens_at + i * self._size.window / self._size.sagas
@@ -65,7 +65,7 @@ class Client:
                 self._ring_again(run.id, i)
 
     def _ring_again(self, saga_id: str, number: int) -> None:
-        """One doorbell too many, whatever became of the saga; `Engine.ring` would spare those that are over."""
+        """Send an extra doorbell, even if the saga is over; `Engine.ring` would send none then."""
         bell = Doorbell(saga_id=saga_id, kind=KIND, key=str(number), step_idx=0, step_count=STEPS)
         _insisted(partial(self._doorbells.ring, [bell]))
         self._acknowledged(doubled=saga_id)
@@ -80,7 +80,7 @@ class Client:
 
 
 class Known:
-    """What clients were told: ids by number, answers to cancels by saga, and whose bells were doubled."""
+    """The answers that clients got: ids by number, answers to cancels by saga, and the sagas whose bells were doubled."""
 
     def __init__(self) -> None:
         self.ids: dict[int, str] = {}
@@ -104,13 +104,13 @@ def acknowledged(logs: list[Path]) -> Known:
 
 
 def _insisted(call: Callable[[], Any]) -> Any:
-    """A client that wants an answer: it asks again while the database is away. A refusal is a fault of this program."""
+    """Call until there is an answer: ask again while the database is away. A refusal is a fault of this program."""
     while True:
         try:
             return call()
         except SagaworkerError:
             raise
-        except Exception as exc:  # noqa: BLE001 - whatever the driver says while everything is being killed
+        except Exception as exc:  # noqa: BLE001 - any error of the driver while everything is being killed
             print(f"asked again: {type(exc).__name__}", flush=True)  # noqa: T201 - its log
             time.sleep(0.2)
 
@@ -129,7 +129,7 @@ def main() -> None:
     size = Size(sagas=asked.sagas, doubled=asked.doubled, window=asked.window, calm=0, faults={})
     client = Client(asked.log, seed=asked.seed, size=size, opens_at=asked.opens_at)
     client.run(asked.number, asked.of)
-    # It must not end: whoever keeps it running would start it again.
+    # Do not exit: the supervisor would start this program again.
     while True:
         time.sleep(60)
 

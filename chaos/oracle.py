@@ -1,4 +1,4 @@
-"""The independent judge: what the ledger says about a saga against what happened in the world. Pure."""
+"""The independent judge: compares the ledger's record of a saga with the effects in the world. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Line = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What is on record about one saga. Events are (type, step_idx, fence or None) in order of seq."""
+    """The record of one saga. Events are (type, step_idx, fence or None) in order of seq."""
 
     status: str
     step_count: int
@@ -31,7 +31,7 @@ class Breach:
 
 
 def judge(saga_id: str, facts: Facts | None, lines: Sequence[Line], *, cancel_accepted: bool = False) -> list[Breach]:
-    """Where record and world, or the record and its own order, disagree; empty when all is well."""
+    """The disagreements of record and world, and breaches of order within the record; empty when all is well."""
     if facts is None:
         return [Breach(rule="acknowledged and lost", saga_id=saga_id, detail="there is no such saga")]
     found = [*_ending(facts, lines, cancel_accepted), *_entries(facts, lines), *_order(lines), *_record(facts)]
@@ -84,7 +84,7 @@ def _order(lines: Sequence[Line]) -> Iterator[tuple[str, str]]:
     highest = 0
     for line in lines:
         idx = line["idx"]
-        is_late = line.get("fence", 0) < highest  # a sleeper that was given up: its undo is a repetition
+        is_late = line.get("fence", 0) < highest  # a process that slept and was given up: its undo is a repetition
         highest = max(highest, line.get("fence", 0))
         match line["what"]:
             case "did":
@@ -116,7 +116,7 @@ def _record(facts: Facts) -> Iterator[tuple[str, str]]:
 
 
 def self_test() -> int:
-    """Show that forged ledgers and worlds are caught; how many. A judge that finds nothing must not be believed.
+    """Prove that the judge catches forged ledgers and worlds; returns how many. A judge that finds nothing proves nothing.
 
     Raises:
         AssertionError: a forgery passed, or an honest saga did not.

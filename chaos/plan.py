@@ -1,4 +1,4 @@
-"""What will be done, all of it from one seed: the sagas, and when which fault comes."""
+"""The plan of a run, all from one seed: the sagas, and the time of each fault."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BENDS = (("fail", 0.05), ("raise", 0.02), ("flaky", 0.02), ("poison", 0.005))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """How large a run is. `faults` are the least number of each class; `window` seconds is how long they come."""
+    """The size of a run. `faults`: the least number of each class. `window`: the seconds during which faults come."""
 
     sagas: int
     calm: int
@@ -30,7 +30,7 @@ class Size:
     faults: Mapping[str, int]
 
     def scaled(self, share: float) -> Size:
-        """A slice of it at the same rates; classes that come to less than one are left out."""
+        """A shorter run at the same rates; classes with less than one fault are left out."""
         return Size(
             sagas=round(self.sagas * share),
             calm=round(self.calm * share),
@@ -75,7 +75,7 @@ SHORT = Size(
         "beat": 1,
         "client": 1,
         "pause": 1,
-        "short pause": 8,  # so many, for some wake up before anybody swept
+        "short pause": 8,  # so many, because some wake up before anybody swept
         "backend": 10,
         "cut": 4,
         "database restart": 1,
@@ -84,7 +84,7 @@ SHORT = Size(
         "broker flush": 1,
     },
 )
-# Seconds that a fault lasts, so that all are over soon after the window.
+# Seconds that a fault lasts. All faults must be over soon after the window.
 LASTS = {"pause": 3 * LEASE, "short pause": 1.5 * LEASE, "database outage": 2 * LEASE + 2}
 
 
@@ -139,7 +139,7 @@ def planned(seed: int, number: int, size: Size) -> Planned:
 
 
 def _step(draw: random.Random, idx: int) -> dict[str, Any]:
-    # Most are quick; one in five stays long enough to be hit inside.
+    # Most steps are quick; one in five lasts long enough to be hit inside.
     seconds = draw.choice([QUICK, QUICK, QUICK, QUICK, draw.uniform(*SLOW)])
     undo = draw.choice([QUICK, draw.uniform(*SLOW)])
     name = "Tombstoned" if idx % 2 else "Plain"

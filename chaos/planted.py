@@ -1,4 +1,4 @@
-"""Corruptions planted in the records of the run itself: what reads ledger and world must notice them before it judges."""
+"""Corruptions planted in the records of the run itself: the judge must notice them before it judges."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A TCP relay in front of the database that cuts lines in mid-sentence: the question lost, or only its answer."""
+"""A TCP relay in front of the database that cuts connections in the middle: the question is lost, or only its answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 
 class Relay:
-    """Forwards bytes from a port of its own, in a thread of its own. After `cut`, the next question of some line is hurt."""
+    """Forwards bytes from its own port in its own thread. After `cut`, the next question on some connection is cut."""
 
     def __init__(self, database_url: str) -> None:
         split = urlsplit(database_url)
@@ -25,7 +25,7 @@ class Relay:
         self.url = split._replace(netloc=split.netloc.rpartition("@")[0] + f"@127.0.0.1:{self._port}").geturl()
 
     def cut(self, draw: random.Random) -> None:
-        """Hurt the next line that asks something."""
+        """Cut the next connection that asks something."""
         self._loop.call_soon_threadsafe(self._cuts.append, draw.choice(["question", "answer"]))
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What a run came to: criteria with their values, as a table and as JSON."""
+"""The result of a run: criteria with their values, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.table import Table
 
 @dataclass(frozen=True, slots=True)
 class Criterion:
-    """One thing the run is judged by. One of kind `void` says whether the run proves anything at all."""
+    """One criterion of the run. A criterion of kind `void` says whether the run proves anything at all."""
 
     name: str
     value: Any
@@ -26,7 +26,7 @@ class Criterion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """The whole outcome."""
+    """The whole result."""
 
     seed: int
     seconds: float
@@ -61,12 +61,12 @@ class Report:
         console.print(f"[bold]{self.verdict}[/] after {self.seconds:.0f} s")
 
     def write(self, path: Path) -> None:
-        """As JSON."""
+        """Write the report as JSON."""
         path.write_text(json.dumps(asdict(self) | {"verdict": self.verdict}, indent=2, default=str) + "\n")
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that `share` of all do not exceed; 0 of none."""
+    """The smallest value that `share` of all do not exceed; 0 for no values."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 

@@ -1,4 +1,4 @@
-"""The processes of a run: real workers, beats, clients and servers, kept running whatever kills them."""
+"""The processes of a run: real workers, beats, clients and servers, started again when killed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TOLD = {"refused": "was taken over; this worker stops", "hard end": "Timeout (",
 
 
 class Stage:
-    """Everything that runs. The servers are durable: what they acknowledge survives their being killed."""
+    """All processes of the run. The servers are durable: acknowledged writes survive a kill of the server."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or Path(tempfile.mkdtemp(prefix="sagaworker-chaos-"))
@@ -60,7 +60,7 @@ class Stage:
         self._log.close()
 
     def clean(self) -> None:
-        """Remove what the run left on disk."""
+        """Remove the run's files."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _start(self) -> None:
@@ -119,9 +119,9 @@ class Stage:
         return self._open.enter_context(self.clients)
 
     def children(self, main: str) -> list[int]:
-        """The pool of a worker, as it is now."""
+        """The pool children of a worker, as they are now."""
         pid = self.supervisor.pid(main)
-        # Of each thread, as the kernel lists them: it is asked often, and psutil would read every process there is.
+        # Read from the kernel's list for each thread: this is asked often, and psutil would read every process.
         lists = Path(f"/proc/{pid}/task").glob("*/children") if pid is not None else ()
         found: list[int] = []
         for listed in lists:
@@ -130,7 +130,7 @@ class Stage:
         return found
 
     def wait_until_up(self) -> None:
-        """Until both pools are whole."""
+        """Wait until both pools are complete."""
         until = time.monotonic() + 30
         while any(len(self.children(main)) < CHILDREN for main in MAINS):
             if time.monotonic() > until:

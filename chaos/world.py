@@ -1,7 +1,7 @@
-"""The world that steps change: one file a saga, outside the database, that outlives any kill.
+"""The world that steps change: one file a saga, outside the database, that survives any kill.
 
-An effect happens when its line is in the file. The world honours tombstones, as a good downstream service would: what was
-undone under a key does not happen under it any more.
+An effect happens when its line is in the file. The world honours tombstones, as a good downstream service would: after an
+undo under a key, no effect happens under that key.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ FSYNC = "CHAOS_FSYNC"
 
 
 class Refused(Exception):
-    """The key was undone already: this effect comes too late and did not happen."""
+    """The effect's key was undone already: the effect came too late and did not happen."""
 
 
 class World:
-    """What happened to one saga, as its steps told."""
+    """The effects of one saga, as its steps noted them."""
 
     def __init__(self, saga_id: str, *, folder: str | None = None) -> None:
         self._path = Path(folder or os.environ[FOLDER]) / saga_id
@@ -35,10 +35,10 @@ class World:
             self._append(fd, what, idx, attempt, fence)
 
     def act(self, idx: int, attempt: int, fence: int, *, tombstone: bool) -> None:
-        """The effect of a step.
+        """Make the effect of a step happen.
 
         Raises:
-            Refused: with `tombstone`, the effect of this step was undone before. Nothing happened, but that is noted.
+            Refused: with `tombstone`, the effect of this step was undone before. Only the refusal is noted.
         """
         with self._locked() as fd:
             undone = tombstone and any(line["idx"] == idx and line["what"] == "undid" for line in read(self._path))
@@ -69,7 +69,7 @@ def has_happened(saga_id: str, idx: int) -> bool:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The lines of one saga, in order; none where nothing happened. A line that is being written is not there yet."""
+    """The lines of one saga, in order; empty if nothing happened. A line that is being written is left out."""
     try:
         text = path.read_text()
     except FileNotFoundError:

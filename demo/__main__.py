@@ -1,4 +1,4 @@
-"""`python -m demo`: exit 0 when everything was as it should be, else 1 with the reason."""
+"""`python -m demo`: exit 0 if all checks passed, else 1 with the reason."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ from sagaworker.ledger import variables
 from sagaworker.settings import Settings
 
 _POOL = 4  # two sagas nap while the others go on
-_LAST_WORDS = 30  # lines of the processes' output shown when something went wrong
+_LAST_WORDS = 30  # lines of the processes' output that are shown after a failure
 
 
 class Demo:
-    """One run of it: what it found is kept for the report."""
+    """One run of the demo; keeps its findings for the report."""
 
     def __init__(self, console: Console, stack: Stack, *, auth: str, are_servers_given: bool) -> None:
         self._console = console
@@ -59,7 +59,7 @@ class Demo:
         self.findings: list[Finding] = []
 
     def play(self, supervisor: Supervisor) -> None:
-        """Everything between the start of the processes and their stop."""
+        """Do all that comes between the start of the processes and their stop."""
         tenancy.check_rights(self._tenants_url)
         self._stack.wait_ready(timeout=120)
         self._console.print(f"  ready      Flower at {self.flower_address}\n", soft_wrap=True)
@@ -73,7 +73,7 @@ class Demo:
 
     @property
     def flower_address(self) -> str:
-        """With the password of this run in it."""
+        """Flower's URL with the password of this run."""
         return self._stack.flower_url.replace("://", f"://{self._auth}@")
 
     def _walk(self, engine: Engine, client: Client, supervisor: Supervisor) -> None:
@@ -105,7 +105,7 @@ class Demo:
         self.checks.append(Check(promise="the audit finds no invariant broken", is_kept=not self.findings, found=found))
 
     def _disturb(self, stage: Stage, client: Client, supervisor: Supervisor) -> int:
-        """Kill the holder of one saga and cancel another, each inside a step; the pid that was killed."""
+        """Kill the holder of one saga and cancel another, each inside a step; return the killed pid."""
         report, campaign = self._cast.report, self._cast.campaign
         stage.until("the nap of report", lambda: stage.is_in_step(report, "nap"))
         seen = stage.timeline(report)
@@ -139,7 +139,7 @@ class Demo:
         )
 
     def _leave_nothing(self, client: Client, engine: Engine) -> None:
-        """On a server that is not ours, take the last tenant away as well."""
+        """On a server that is not ours, remove the last tenant too."""
         part = self._cast.offboard(self._cast.initech)
         with Stage(engine, self._console) as stage:
             client.start(part)
@@ -155,7 +155,7 @@ class Demo:
 
 
 def main() -> int:
-    """Run it all. Ctrl-C and SIGTERM stop it, with everything it started."""
+    """Run the demo. Ctrl-C and SIGTERM stop it with all processes it started."""
     options = _options()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     began = time.monotonic()
@@ -171,9 +171,9 @@ def main() -> int:
                 try:
                     demo.play(supervisor)
                 finally:
-                    # While they live: an orphan would not be found among our children any more.
+                    # Listed while they live: an orphaned process would no longer be found among our children.
                     started = psutil.Process().children(recursive=True)
-            output.clear()  # All went to its end: nobody's last words are wanted.
+            output.clear()  # The demo went to its end, so the processes' last lines are not needed.
     except SagaworkerError as refused:
         problem = str(refused)
     except KeyboardInterrupt:
@@ -193,7 +193,7 @@ def _prepared(
     prepare(env)
     stack = Stack(
         env={
-            # A cancel is heard with a heartbeat, of which there are three in a lease: nobody wants to wait for it here.
+            # A worker learns of a cancel at its next heartbeat, so a short lease makes the demo wait less.
             "SAGAWORKER_LEASE": os.environ.get("SAGAWORKER_LEASE") or "9",
             "SAGAWORKER_STEP_PACKAGES": "steps",
             "FLOWER_BASIC_AUTH": auth,
@@ -211,9 +211,9 @@ def _prepared(
 
 @contextmanager
 def _servers(console: Console) -> Iterator[Services]:
-    """Given servers, or private ones in a temporary folder which is gone afterwards."""
+    """Given servers, or private ones in a temporary folder that is removed afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="sagaworker-demo-"))
-    folder.chmod(0o711)  # Root's servers run as nobody, who must be able to pass.
+    folder.chmod(0o711)  # Root's servers run as nobody, who must be able to enter.
     try:
         console.print("\nsagaworker demo", style="bold")
         with Services(folder / "home") as services:

@@ -1,4 +1,4 @@
-"""The sagas of the demo: what each is sent to do and how it must end."""
+"""The sagas of the demo: the task of each and the status it must end with."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ECHO = "steps.echo"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One saga: how it is sent, and the status it must end with."""
+    """One saga: the arguments of its start, and the status it must end with."""
 
     kind: str
     key: str
@@ -27,13 +27,13 @@ class Part:
 
     @property
     def label(self) -> str:
-        """As tables and Flower show it."""
+        """The label in tables and in Flower."""
         return f"{self.kind}[{self.key}]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cast:
-    """All of them. `tag` sets the keys and the tenants of this run apart from those of any other on the same servers."""
+    """All sagas of a run. `tag` keeps this run's keys and tenants apart from those of other runs on the same servers."""
 
     tag: str
 
@@ -47,12 +47,12 @@ class Cast:
 
     @property
     def report(self) -> Part:
-        """Its worker is killed while it naps."""
+        """The saga whose worker is killed while it naps."""
         return self._part("report", [_ECHO, {"step": "steps.nap", "params": {"seconds": NAP}}, _ECHO])
 
     @property
     def campaign(self) -> Part:
-        """It is cancelled while it naps."""
+        """The saga that is cancelled while it naps."""
         nap = {"step": "steps.nap", "params": {"seconds": LONG_NAP}}
         return self._part("campaign", [_ECHO, nap, _ECHO], RunStatus.ROLLED_BACK)
 
@@ -66,7 +66,7 @@ class Cast:
 
     @property
     def globex(self) -> Part:
-        """It fails when role, database and schema are there."""
+        """The saga that fails once it has made role, database and schema."""
         broken = {"step": "steps.fail", "params": {"message": "the payment of globex was declined"}}
         return self._provision("globex", [*PROVISION[:3], broken, *PROVISION[3:]], RunStatus.ROLLED_BACK)
 
@@ -76,7 +76,7 @@ class Cast:
 
     @property
     def opening(self) -> list[Part]:
-        """Those that are sent first, all at once."""
+        """The sagas that are sent first, all at once."""
         return [self.hello, self.refund, self.report, self.campaign, self.acme, self.initech, self.globex]
 
     def _part(self, kind: str, steps: Sequence[str | Mapping[str, Any]], ends: RunStatus = RunStatus.COMPLETED) -> Part:

@@ -1,4 +1,4 @@
-"""What must be so when all is over, each as a sentence and an answer."""
+"""The checks at the end, each as a sentence and an answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sagaworker.domain.status import EpisodeOutcome
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """A promise, whether it is kept, and what was found instead."""
+    """A promise, whether it is kept, and the finding if it is not."""
 
     promise: str
     is_kept: bool
@@ -23,7 +23,7 @@ class Check:
 
 
 def saga_checks(stage: Stage, cast: Cast, killed: int, tenancies: Mapping[str, Tenancy]) -> list[Check]:
-    """The promises about the sagas and about what they did on the tenants' server."""
+    """The promises about the sagas and about their effects on the tenants' server."""
     parts = [*cast.opening, cast.offboard(cast.acme)]
     ends = [(part, stage.ended(part).run.status) for part in parts]
     wrong = [f"{part.label} is {status}, not {part.ends}" for part, status in ends if status is not part.ends]

@@ -1,4 +1,4 @@
-"""A plain Celery client: it knows the broker and the names of the tasks, nothing else."""
+"""A plain Celery client that knows only the broker and the names of the tasks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Client:
             "step_modules": list(part.steps),
             "inputs": dict(part.inputs),
             "key": part.key,
-            "recovery_policy": "restart",  # whatever this environment's default is
+            "recovery_policy": "restart",  # not this environment's default
         }
         self._app.send_task("sagaworker.start_saga", kwargs=asked)
 

@@ -1,4 +1,4 @@
-"""Flower's HTTP API, as a browser's page would use it."""
+"""Flower's HTTP API, used as a page in a browser would use it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def names_shown(url: str, auth: str) -> set[str]:
 
 
 def missing(url: str, auth: str, labels: list[str]) -> list[str]:
-    """Which of the labels no task of Flower's is named by, after waiting a little for the last of them."""
+    """The labels that name no task in Flower, after waiting a little for the last ones."""
     deadline = time.monotonic() + _WITHIN
     while True:
         shown = names_shown(url, auth)

@@ -1,4 +1,4 @@
-"""kill -9 of the pool child that holds a saga: of ours only, and only while it holds it."""
+"""kill -9 of the pool child that holds a saga: only of our worker's child, and only while it holds the saga."""
 
 from __future__ import annotations
 

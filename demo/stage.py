@@ -1,4 +1,4 @@
-"""Where the sagas are looked at while they run: live on a terminal, a line for each change elsewhere."""
+"""The view of the sagas while they run: live on a terminal, elsewhere a line for each change."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from sagaworker.domain.records import Timeline
 from sagaworker.engine import Engine
 
 _EVERY = 0.1
-_DEADLINE = 120.0  # for each thing waited for; on an idle machine none takes ten seconds
+_DEADLINE = 120.0  # for each wait; on an idle machine no wait takes ten seconds
 
 
 class Stage:
-    """The sagas sent so far and what the ledger says about each."""
+    """The sagas sent so far and the ledger's record of each."""
 
     def __init__(self, engine: Engine, console: Console) -> None:
         self._engine = engine
@@ -45,15 +45,15 @@ class Stage:
             self._live.stop()
 
     def add(self, part: Part) -> None:
-        """Look at this one too from now on."""
+        """Add a saga to the view."""
         self._parts.append(part)
 
     def say(self, sentence: str) -> None:
-        """Above the sagas."""
+        """Print a line above the sagas."""
         self._console.print(Text(sentence, style="bold"))
 
     def timeline(self, part: Part) -> Timeline | None:
-        """As of the last look; None while no worker has stored it."""
+        """The saga's timeline at the last look; None while no worker has stored the saga."""
         return self._seen.get(part.label)
 
     def ended(self, part: Part) -> Timeline:
@@ -63,10 +63,10 @@ class Stage:
         return found
 
     def until(self, what: str, is_so: Callable[[], bool]) -> None:
-        """Look until it is so.
+        """Look until the condition is true.
 
         Raises:
-            Wrong: it was not within two minutes; the message says where every saga is.
+            Wrong: the condition was not true within two minutes; the message says where every saga is.
         """
         deadline = time.monotonic() + _DEADLINE
         while True:

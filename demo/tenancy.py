@@ -1,4 +1,4 @@
-"""What the target server says about a tenant: asked of the server itself, not of the ledger."""
+"""The state of a tenant, read from the target server itself, not from the ledger."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CONNECT = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenancy:
-    """What there is of one tenant."""
+    """The parts of one tenant that exist."""
 
     tenant: str
     role: bool
@@ -74,7 +74,7 @@ def tenancy(url: str, part: Part) -> Tenancy:
 
 
 def tenancies_table(tenancies: Sequence[tuple[str, Tenancy]]) -> Table:
-    """What was done with each, and what there is of it."""
+    """A table of the tenants: what was done with each, and which parts exist."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bright_black", pad_edge=False)
     for heading in ("tenant", "what was done", "role", "database", "logs in"):
         table.add_column(heading, no_wrap=True)

@@ -1,4 +1,4 @@
-"""Something is not as it should be."""
+"""The demo's error."""
 
 from __future__ import annotations
 

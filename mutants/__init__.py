@@ -1,1 +1,1 @@
-"""The proof that the tests bite: every mutant of the protocol as a patch of the real code, and the tests that kill it."""
+"""The proof that the tests find faults: each mutant of the protocol as a patch of the real code, and the tests that kill it."""

@@ -31,9 +31,9 @@ def copied(target: Path) -> None:
 
 
 def patched(tree: Path, mutant: Mutant, *, dry: bool = False) -> str:
-    """Apply the patch; why it does not apply, or nothing."""
+    """Apply the patch; return why it does not apply, or an empty text."""
     command = ["git", "apply", "--unidiff-zero", *(["--check"] if dry else []), str(mutant.patch)]
-    # Beside no repository, or `git apply` would skip files outside the one it finds above.
+    # Outside of any repository: `git apply` would skip files outside the repository that it finds above.
     env = {**os.environ, "GIT_CEILING_DIRECTORIES": str(tree.parent), "GIT_DIR": os.devnull}
     done = subprocess.run(command, cwd=tree, env=env, capture_output=True, text=True, check=False)
     return "" if done.returncode == 0 else done.stderr.strip()

@@ -1,4 +1,4 @@
-"""The mutants: what each breaks, and the tests that must notice. All tests run on real PostgreSQL."""
+"""The mutants: the rule that each breaks, and the tests that must notice. All tests run on real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ RUN_DEADLINES = "tests/recovery/test_run_deadlines.py"
 
 @dataclass(frozen=True)
 class Mutant:
-    """`tests` are run until the first of them fails. `is_liveness`: what fails may be a stated bound on being stuck.
+    """`tests` are run until the first one fails. `is_liveness`: the failure may be a stated bound on being stuck.
 
-    `is_timed`: it breaks a duration, and so is not in the model, which knows none.
+    `is_timed`: the mutant breaks a duration. It is not in the model, which has no durations.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What one run of tests says: a kill is a failed assertion, nothing else is."""
+"""The verdict on one run of tests: only a failed assertion is a kill."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 # pytest.raises and Hypothesis report a failed expectation under names of their own.
 ASSERTIONS = ("AssertionError", "assert ", "Failed: DID NOT RAISE", "hypothesis.errors.FlakyFailure")
 
-# A patch that no longer fits the code around it fails like this, inside an assertion about the walk, and proves nothing.
+# A patch that no longer fits the code around it fails with these, inside an assertion about the walk, and proves nothing.
 BROKEN = re.compile(r"\b(TypeError|AttributeError|NameError|UnboundLocalError|ImportError|SyntaxError)\(")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """`is_killed`: an assertion failed. `message` is its first line, or why the run says nothing."""
+    """`is_killed`: an assertion failed. `message`: the assertion's first line, or why the run proves nothing."""
 
     is_killed: bool
     test: str

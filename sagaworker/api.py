@@ -1,4 +1,4 @@
-"""The engine of this process, by the environment: functions for those who need no engine of their own."""
+"""One engine for this process, made from the environment, and its calls as functions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sagaworker.engine.cancels import CancelAnswer
 
 @cache
 def engine() -> Engine:
-    """The engine by the SAGAWORKER_ variables, made at first use."""
+    """The engine of this process, made from the SAGAWORKER_ variables at first use."""
     return Engine.from_env()
 
 

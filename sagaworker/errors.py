@@ -86,7 +86,7 @@ class Fenced(SagaworkerError):
 
 
 class StaleView(SagaworkerError):
-    """An operator decided on what is not so any more: the saga has moved since. Nothing was changed."""
+    """An operator decided on an old view: the saga has moved since. Nothing was changed."""
 
     def __init__(self, saga_id: str, seen: int, current: int) -> None:
         super().__init__(saga_id, seen, current)
@@ -102,7 +102,7 @@ class StaleView(SagaworkerError):
 
 
 class MoveRefused(SagaworkerError):
-    """The saga is not in a place where this operator's move applies. Nothing was changed."""
+    """An operator's move does not apply to the saga as it is now. Nothing was changed."""
 
     def __init__(self, saga_id: str, move: str, rule: str, found: str) -> None:
         super().__init__(saga_id, move, rule, found)
@@ -150,7 +150,7 @@ class WaitTimeout(SagaworkerError, TimeoutError):
 
 
 class StepFailed(Exception):
-    """Raised by a step: it failed and certainly had no effect. Everything else a step raises leaves it in doubt.
+    """Raised by a step that failed and certainly had no effect. Any other exception leaves the step in doubt.
 
     >>> StepFailed("card declined", code="declined").details
     {'code': 'declined'}

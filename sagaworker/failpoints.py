@@ -1,12 +1,12 @@
-"""Named points around every commit and every effect where a test may hurt the process. Without the test switch: nothing.
+"""Named points around every commit and every effect, where a test may hurt the process. Off without the test switch.
 
-SAGAWORKER_FAILPOINTS holds entries `point=action` separated by commas; `point@2=kill` fires at step 2 only, and after
-`a=kill>b=pause` the second fires only once the first has. Each entry fires once: SAGAWORKER_FAILPOINTS_FOLDER is where
-the processes of one test agree on that. All of it is refused unless SAGAWORKER_TESTING is 1.
+SAGAWORKER_FAILPOINTS holds entries `point=action` separated by commas. `point@2=kill` fires at step 2 only. In
+`a=kill>b=pause` the second fires only after the first. Each entry fires once in all processes of one test, which share
+the folder SAGAWORKER_FAILPOINTS_FOLDER. The variables are refused unless SAGAWORKER_TESTING is 1.
 
-kill: SIGKILL to this process. pause: SIGSTOP to it, heartbeat included, and SIGCONT after SAGAWORKER_FAILPOINTS_PAUSE
-seconds. raise: what the code there has to expect, a lost connection at a move, a RuntimeError in user code. drop: at a
-move only, the connection is really cut: before it is sent, or after it has landed and before its answer is known.
+kill: SIGKILL to this process. pause: SIGSTOP to this process with its heartbeat, and SIGCONT after
+SAGAWORKER_FAILPOINTS_PAUSE seconds. raise: a lost connection at a move, a RuntimeError in user code. drop, at a move
+only: the connection is really cut, before the move is sent, or after the move has landed but before its answer is known.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from pathlib import Path
 from sagaworker.domain import moves
 from sagaworker.errors import InvalidSetting
 
-# No point of their own: complete is the last advance, and the others move no saga on.
+# Moves without points of their own: `complete` is the last `advance`, and the others move no saga on.
 _WITHOUT = {"complete", "checkpoint", "pass_over", "retry_passed_over"}
-# By the statement file that makes the move; advance is complete.sql too, witness is its look for what the dead held.
+# Named after the statement file of the move. `advance` is complete.sql too; `witness` is owned.sql, its only query.
 MOVES = (*(name for name in moves.MOVES if name not in _WITHOUT), "witness")
 EFFECTS = ("execute", "compensate", "probe")
 POINTS = tuple(f"{name}.{when}" for name in (*MOVES, *EFFECTS) for when in ("before", "after"))
@@ -34,7 +34,7 @@ PAUSE = 2.5  # seconds
 
 
 class Action(StrEnum):
-    """What happens at a point."""
+    """The action at a point."""
 
     KILL = "kill"
     PAUSE = "pause"
@@ -47,7 +47,7 @@ EFFECT_ACTIONS = (Action.KILL, Action.PAUSE, Action.RAISE)
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One entry. `name` is the file that says it fired; it waits until the fault named `after` has."""
+    """One entry. The file `name` says that it has fired. It waits until the fault named `after` has fired."""
 
     point: str
     step_idx: int | None
@@ -57,7 +57,7 @@ class Fault:
 
 
 class Failpoints:
-    """The points that are set in this process; `hit` is called at each of them."""
+    """The points that are set in this process; the code calls `hit` at each point."""
 
     def __init__(self, faults: Iterable[Fault] = (), folder: Path | None = None, pause: float = PAUSE) -> None:
         self._faults: dict[str, list[Fault]] = defaultdict(list)
@@ -88,7 +88,7 @@ class Failpoints:
         return cls(parsed(text), Path(folder), float(env.get("SAGAWORKER_FAILPOINTS_PAUSE", PAUSE)))
 
     def hit(self, point: str, step_idx: int | None = None) -> None:
-        """Do what is set for this point, once in all processes that share the folder."""
+        """Carry out the fault that is set for this point, once in all processes that share the folder."""
         if not self._faults:
             return
         is_effect = point.partition(".")[0] in EFFECTS
@@ -97,14 +97,14 @@ class Failpoints:
             raise RuntimeError(f"failpoint {point} at step {step_idx}")
 
     def due(self, point: str, step_idx: int | None, legal: Iterable[Action] = Action) -> Fault | None:
-        """Take the next fault of this point, if there is one; it will not be due again anywhere."""
+        """Take the next fault of this point, if there is one. A taken fault is not due again in any process."""
         for fault in self._faults.get(point, ()):
             if fault.action in legal and fault.step_idx in (None, step_idx) and self._is_first(fault):
                 return fault
         return None
 
     def done(self, fault: Fault) -> Action:
-        """Do it where that is ours: kill and pause. The others are the caller's, who knows what is raised or cut."""
+        """Carry out kill and pause. The caller carries out the other actions: only it knows what to raise or to cut."""
         if fault.action is Action.KILL:
             os.kill(os.getpid(), signal.SIGKILL)
         elif fault.action is Action.PAUSE:
@@ -121,7 +121,7 @@ class Failpoints:
         return True
 
     def _stop(self) -> None:
-        """Stop all threads, as a machine that sleeps would; a process of its own wakes this one up."""
+        """Stop all threads, as on a machine that sleeps. A helper process wakes this one up."""
         wake = f"sleep {self._pause}; kill -CONT {os.getpid()}"
         until = time.monotonic() + self._pause
         with subprocess.Popen(["/bin/sh", "-c", wake], start_new_session=True):

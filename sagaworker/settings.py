@@ -1,4 +1,4 @@
-"""Settings: the environment read once, checked, and frozen. Keyword arguments of Engine and install win over it."""
+"""Settings: the environment, read once, checked and frozen. Keyword arguments of Engine and install override it."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ _PARSERS: dict[str, Callable[[str, str], Any]] = {
     "max_context_bytes": lambda n, t: _count(n, t, least=1),
     "max_steps": lambda n, t: _count(n, t, least=1),
 }
-# Read by other parts of the program, which check them themselves; known here so that they are not refused as unknown.
+# Other parts of the program read and check these variables. Listed here, they are not refused as unknown.
 _ELSEWHERE = frozenset(
     {"SAGAWORKER_FAILPOINTS", "SAGAWORKER_FAILPOINTS_FOLDER", "SAGAWORKER_TESTING", "SAGAWORKER_HOME"}
 )
@@ -171,7 +171,7 @@ class Settings:
         return cls(**values).replace(**overrides)
 
     def replace(self, **overrides: Any) -> Settings:
-        """A copy with keyword settings applied; text is read as the variable of that name would be, None is ignored."""
+        """A copy with keyword settings applied. Text is read like the variable of that name; None is ignored."""
         known = {f.name for f in fields(self)}
         values: dict[str, Any] = {}
         for name, value in overrides.items():

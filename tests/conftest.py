@@ -1,7 +1,7 @@
 """The servers of a test session: SAGAWORKER_DATABASE_URL and SAGAWORKER_BROKER_URL when set, else private ones.
 
-Each test that asks for `database_url` has a migrated database of its own, copied from a template in some 40 ms, and one
-that asks for `broker_url` an empty database of the broker. Whatever is in given servers stays untouched.
+Each test that asks for `database_url` gets its own migrated database, copied from a template in some 40 ms. A test that
+asks for `broker_url` gets an empty database of the broker. Existing data in given servers stay untouched.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ def server_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def postgres(server_folder: Path) -> Iterator[EmbeddedPostgres]:
-    """The session's private PostgreSQL: always ours, so a test may kill it, if it starts it again."""
-    # With two-phase commits, which a caller's transaction may be.
+    """The session's private PostgreSQL: always ours, so a test may kill the server if it starts it again."""
+    # With two-phase commits, which a caller's transaction may use.
     with HousePostgres(server_folder / "postgres", {"max_prepared_transactions": "4"}) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def valkey(server_folder: Path) -> Iterator[EmbeddedValkey]:
-    """The session's private Valkey: always ours, so a test may kill it, if it starts it again."""
+    """The session's private Valkey: always ours, so a test may kill the server if it starts it again."""
     with EmbeddedValkey(server_folder / "valkey", durable=False) as server:
         yield server
 
@@ -62,7 +62,7 @@ def database_server(request: pytest.FixtureRequest) -> DatabaseServer:
 
 @pytest.fixture(scope="session")
 def template_database(database_server: DatabaseServer) -> Iterator[str]:
-    """The name of a migrated, empty database which nobody connects to, to be copied."""
+    """The name of a migrated, empty database to copy. Nobody connects to it."""
     name = database_server.create()
     try:
         migrate(database_server.url_of(name))
@@ -89,9 +89,9 @@ def empty_database_url(database_server: DatabaseServer) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def broker_numbers() -> Iterator[int]:
-    """Database numbers of the broker in turn: what a test left running does not meet the next one.
+    """Database numbers of the broker in turn, so that processes left by a test do not disturb the next test.
 
-    Of 1 to 15, or where tests run side by side on a given server, this process's share of them.
+    The numbers are 1 to 15; where tests run side by side on a given server, this process's share of these.
     """
     count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))

@@ -37,7 +37,7 @@ def advance(hold, output="{}", *, last=False, begin_next=True):
 
 
 def expire(engine: Engine, saga_id: str) -> None:
-    """Let the lease of the open episode be over, as if its worker had been paused that long."""
+    """End the lease of the open episode, as if its worker had been paused that long."""
     with psycopg.connect(engine.settings.database_url, autocommit=True) as connection:
         connection.execute(
             "UPDATE saga_episodes SET lease_until = now() - interval '1 second' WHERE saga_id = %s AND ended_at IS NULL",
@@ -46,7 +46,7 @@ def expire(engine: Engine, saga_id: str) -> None:
 
 
 def end_quarantine(engine: Engine, saga_id: str) -> None:
-    """Let it be so late that no worker of the saga that was given up can still do anything."""
+    """End the quarantine of the saga, as if no worker that was given up could still act."""
     with psycopg.connect(engine.settings.database_url, autocommit=True) as connection:
         connection.execute(
             "UPDATE saga_step_results SET quarantine_until = clock_timestamp()"

@@ -1,4 +1,4 @@
-"""A PostgreSQL of a test's own that is reached in other ways than over 127.0.0.1, and a host that vanishes."""
+"""A PostgreSQL for one test that is reached in other ways than over 127.0.0.1, and a host that can vanish."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sagaworker.embedded import EmbeddedPostgres
 
 
 class HousePostgres(EmbeddedPostgres):
-    """The embedded server with settings of the test's: where it listens, its certificate."""
+    """The embedded server with the test's settings: its address, its certificate."""
 
     def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
         super().__init__(folder, durable=False)
@@ -26,13 +26,13 @@ class HousePostgres(EmbeddedPostgres):
 
 
 class Host:
-    """An address of this machine alone that can vanish: every packet to it and from it is dropped, unanswered.
+    """An address of this machine that can vanish: every packet to it and from it is dropped without an answer.
 
-    In the input of the kernel, so that the sender learns nothing, as of a host whose power is gone.
+    The kernel drops packets at its input, so that the sender learns nothing, as with a host that lost its power.
     """
 
     def __init__(self) -> None:
-        # All of 127/8 is this machine's; one of these for each process of the tests.
+        # All of 127/8 is this machine; each process of the tests takes one address.
         self.address = f"127.{64 + os.getpid() % 128}.{os.getpid() // 128 % 250}.7"
         self._is_away = False
 
@@ -54,7 +54,7 @@ def _iptables(*arguments: str) -> None:
 
 @contextlib.contextmanager
 def host() -> Iterator[Host]:
-    """A host; the test is skipped where nobody may drop packets. Nothing of it stays behind."""
+    """A host that can vanish. The test is skipped where we may not drop packets. The rules are removed afterwards."""
     if os.geteuid() != 0 or shutil.which("iptables") is None:
         pytest.skip("to drop packets takes root and iptables")
     made = Host()

@@ -1,4 +1,4 @@
-"""Each variable of libpq, set to what lets no connection be made."""
+"""Each variable of libpq, set to a value with which no connection can be made."""
 
 from __future__ import annotations
 

@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 class Relay:
     """Forwards bytes. While `answering` is cleared, answers are held back.
 
-    After `lose(what, after)`, the question number `after` (from 0) is the one that is hurt:
+    After `lose(what, after)`, question number `after` (from 0) or its answer is lost:
 
-    "question": it never reaches the server; "answer": the server's answer never reaches the client. Both lines are then
-    cut, so the client knows only that its connection died.
+    "question": the question never reaches the server; "answer": the server's answer never reaches the client. Both
+    connections are then cut, so the client knows only that its connection died.
     """
 
     def __init__(self, database_url: str) -> None:

@@ -1,4 +1,4 @@
-"""Databases and broker numbers for single tests, on whichever servers the session uses."""
+"""Databases and broker numbers for single tests, on the servers of the session."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from psycopg import sql
 
 @dataclass(frozen=True)
 class DatabaseServer:
-    """A server on which tests make databases of their own; `url` names any database of it."""
+    """A server on which tests make their own databases; `url` names any database of the server."""
 
     url: str = field(repr=False)
 
@@ -26,23 +26,23 @@ class DatabaseServer:
         return name
 
     def drop(self, name: str) -> None:
-        """Remove it, ending the connections that are left."""
+        """Remove the database, and end its remaining connections."""
         self._run(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
     def url_of(self, name: str) -> str:
         return urlsplit(self.url)._replace(path=f"/{name}").geturl()
 
     def _run(self, statement: sql.Composed) -> None:
-        # A connection for each: the server may have been killed by the test between two.
+        # A connection for each call: the test may have killed the server between two calls.
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute(statement)
 
 
 @contextmanager
 def empty_broker(server: str, numbers: Iterable[int]) -> Iterator[str]:
-    """The URL of the first of these databases of the broker that is empty, emptied after use.
+    """The URL of the first of these broker databases that is empty. It is emptied after use.
 
-    Never one in which something was: that is somebody's, or of a test that still runs.
+    A database with content is never used: it is somebody's, or a running test's.
     """
     for number in numbers:
         url = urlsplit(server)._replace(path=f"/{number}").geturl()

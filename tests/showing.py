@@ -1,4 +1,4 @@
-"""What a failing assertion should print: everything on record about a saga."""
+"""Text for a failing assertion: the whole record of a saga."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Wait until something is so. Tests never sleep for a fixed time: too short fails at random, too long costs always.
+"""Wait until a condition is true. Tests never sleep for a fixed time: too short fails at random, too long always costs.
 
-A time-out here tells a test that hangs from one that goes on: it is far above what anything takes on a busy machine, and
-no test's outcome hangs on it.
+A time-out here only detects a test that hangs. It is far longer than any wait on a busy machine, and decides no test's
+result.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PATIENCE = 60.0  # seconds
 def wait_until(condition: Callable[[], T], *, timeout: float = PATIENCE, every: float = 0.02, what: str = "") -> T:
     """Ask `condition` every so many seconds until its answer is true, and return that answer.
 
-    Fails after `timeout` seconds, showing the last answer. What `condition` raises is raised.
+    Fails after `timeout` seconds, showing the last answer. An exception of `condition` is raised.
     """
     deadline = time.monotonic() + timeout
     while not (answer := condition()):
@@ -25,5 +25,5 @@ def wait_until(condition: Callable[[], T], *, timeout: float = PATIENCE, every: 
             raise AssertionError(
                 f"{what or getattr(condition, '__name__', 'it')} must be so within {timeout:g} s, got {answer!r}"
             )
-        time.sleep(every)  # noqa: TID251 - here is where tests wait
+        time.sleep(every)  # noqa: TID251 - the one place where tests wait
     return answer

@@ -1,1 +1,1 @@
-"""Steps that cost nothing, so that what is measured is everything around them."""
+"""Steps that cost nothing, so that only the work around them is measured."""

@@ -6,7 +6,7 @@ import time
 from sagaworker import SagaState
 
 SIZE = 5_000
-# Random letters: PostgreSQL would compress a repeated one to nothing.
+# Random letters: PostgreSQL would compress a repeated letter to nothing.
 TEXT = "".join(random.Random(1).choices("abcdefghijklmnopqrstuvwxyz0123456789", k=SIZE))
 entered: list[float] = []
 

@@ -1,4 +1,4 @@
-"""Put out one small value, and note when this step was entered: the gaps are what claim and step cost."""
+"""Put out one small value, and note when this step was entered: the gaps are the cost of claim and step."""
 
 import time
 

@@ -17,7 +17,7 @@ INSIDE = "CHAOS_INSIDE"  # the folder where a process says that it is in user co
 
 
 class Plain:
-    """Does what its params say: `seconds` before its effect, `then` fail, raise or poison; `undo` seconds, `flaky` undos."""
+    """Acts by its params: `seconds` around its effect, `then` fail, raise or poison; `undo` seconds, `flaky` undos that fail."""
 
     NAME = "plain"
     TIMEOUT = 4
@@ -54,7 +54,7 @@ class Plain:
 
     @contextlib.contextmanager
     def _inside(self, what: str, state: SagaState) -> Iterator[None]:
-        """Whoever dies within leaves the file behind: that is how it is known where the kill hit."""
+        """Note in a file that the process is inside. A process that dies within leaves the file, which shows where the kill hit."""
         said = Path(os.environ[INSIDE]) / str(os.getpid())
         said.write_text(f"{what} {'tombstone' if self.TOMBSTONE else 'plain'} {state.saga_id} {state.step_idx}")
         try:
@@ -64,7 +64,7 @@ class Plain:
 
 
 class Tombstoned(Plain):
-    """What was undone does not happen any more: no quarantine is needed."""
+    """An effect that was undone cannot happen any more, so no quarantine is needed."""
 
     NAME = "tombstoned"
     TOMBSTONE = True

@@ -1,1 +1,1 @@
-"""What the code declares: steps, the modules they come from, and definitions."""
+"""The declarations in users' code: steps, their modules, and definitions."""

@@ -1,4 +1,4 @@
-"""Users' code outside of steps, bounded: an import, a validation, a policy. One that hangs costs its caller a wait."""
+"""A bound of time for users' code outside of steps: imports, validations, policies. Code that hangs costs a wait only."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Hung(Exception):
 
 
 def bounded(work: Callable[[], Result], seconds: float, what: str) -> Result:
-    """Call it and return what it returns, within so many seconds.
+    """Call `work` and return its result, within so many seconds.
 
-    In the main thread by an alarm, so that what is made there belongs to the thread that uses it; elsewhere in a thread of
-    its own, in a copy of the caller's context, which is left behind when it hangs.
+    In the main thread an alarm ends the call, so that objects made by the call belong to the thread that uses them.
+    Elsewhere the call runs in a new thread with a copy of the caller's context; a thread that hangs is left behind.
 
     Raises:
-        Hung: it did not end in time. `what` says what hung: "an import".
+        Hung: the call did not end in time. `what` names the call: "an import".
         BaseException: whatever the call raises.
     """
     if threading.current_thread() is threading.main_thread():
@@ -44,7 +44,7 @@ def bounded(work: Callable[[], Result], seconds: float, what: str) -> Result:
 
 @contextmanager
 def _alarm(hung: Hung) -> Iterator[None]:
-    """Raise it in the main thread when its time is over. An alarm of somebody else's is due again afterwards."""
+    """Raise `hung` in the main thread when its time is over. An alarm that the caller had set is set again afterwards."""
     is_inside = True
 
     def fire(_signum: int, _frame: FrameType | None) -> None:
@@ -58,7 +58,7 @@ def _alarm(hung: Hung) -> Iterator[None]:
         try:
             yield
         finally:
-            # The alarm may still fire before the next line is done; what follows restores the caller's all the same.
+            # The alarm may still fire before the next line is done. The outer `finally` then still restores the caller's.
             is_inside = False
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -75,7 +75,7 @@ def _aside(work: Callable[[], Result], hung: Hung) -> Result:
     def run() -> None:
         try:
             found.append(context.run(work))
-        except BaseException as exc:  # noqa: BLE001 - raised again where it was asked for
+        except BaseException as exc:  # noqa: BLE001 - raised again in the caller's thread
             raised.append(exc)
 
     thread = threading.Thread(target=run, name=f"sagaworker-{hung.what.replace(' ', '-')}", daemon=True)

@@ -1,4 +1,4 @@
-"""Definitions: read from the modules that declare them, stored for everybody, looked up for a start or a recovery."""
+"""Definitions: read from the modules that declare them, stored in the database, looked up for a start or a recovery."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EXPORT = "DEFINITIONS"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownDefinition:
-    """One definition as this process knows it; `is_registered`: its module is here, else it is the database's."""
+    """One definition as this process knows it. `is_registered`: from a module of this process, else from the database."""
 
     definition: Definition
     version: str
@@ -33,28 +33,28 @@ class KnownDefinition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedDefinitions:
-    """What a load found. `problems`: a sentence for each module or definition that was left out."""
+    """The result of a load. `problems`: a sentence for each module or definition that was left out."""
 
     definitions: tuple[Definition, ...] = ()
     problems: tuple[str, ...] = ()
 
 
 class Definitions:
-    """The definitions of this process, and behind them those of the database. Nothing is imported before it is asked for."""
+    """The definitions of this process, then the definitions of the database. Modules are imported at the first use only."""
 
     def __init__(self, registry: Registry, store: DefinitionStore, settings: Settings) -> None:
         self._registry = registry
         self._store = store
         self._settings = settings
-        self._env = settings.source_env  # that of the modules of this process
+        self._env = settings.source_env  # the environment of this process' modules
         self._registered: dict[Pair, Definition] = {}
         self._is_loaded = False
 
     def load(self) -> LoadedDefinitions:
-        """Import the modules of the allowed packages, register what they declare, and store it.
+        """Import the modules of the allowed packages, register their definitions, and store them.
 
-        A module that fails, or a definition that no saga could be started with or that the database refuses, is left
-        out and told of; all others are loaded. The second definition of the same actor and kind is left out.
+        A module that fails is left out and reported. So is a definition that no saga could start with, or that the
+        database refuses, or that is the second of its actor and kind. All others are loaded.
         """
         problems: list[str] = []
         found: dict[Pair, Definition] = {}
@@ -73,9 +73,9 @@ class Definitions:
         for pair, definition in list(found.items()):
             try:
                 self._store.put(definition, self._env)
-            except OUTAGE:  # of no definition in particular: the next one would only wait for it again
+            except OUTAGE:  # not the fault of one definition: the next one would only wait again
                 raise
-            except Exception as exc:  # noqa: BLE001 - whatever one definition holds, the others are stored
+            except Exception as exc:  # noqa: BLE001 - one bad definition does not keep the others out
                 del found[pair]
                 problems.append(f"definition {definition.kind!r} must be one that can be stored, got: {exc}")
         for problem in problems:
@@ -83,13 +83,13 @@ class Definitions:
         return LoadedDefinitions(definitions=tuple(found.values()), problems=tuple(problems))
 
     def to_start(self, kind: str, actor_id: str | None, source_env: str | None) -> Definition:
-        """The definition a start of this kind uses: of its actor, else of any actor, else the only one of the kind.
+        """The definition for a start of this kind: its actor's, else the one for any actor, else the only one of the kind.
 
         Where neither this process nor the database knows one, the modules of the allowed packages are loaded, once.
-        For another environment than this process' own, only those that the database has of it are known.
+        For another environment than this process' own, only the database is asked.
 
         Raises:
-            InvalidInput: there is none, or several actors have one and none was named.
+            InvalidInput: there is no definition, or several actors have one and no actor was named.
         """
         if not isinstance(kind, str):
             raise InvalidInput(f"kind must be text, got a {type(kind).__name__}")
@@ -113,7 +113,7 @@ class Definitions:
         )
 
     def known(self, kinds: Sequence[str] | None = None) -> list[KnownDefinition]:
-        """The current definitions, by kind and actor; the registered one where the database has one too."""
+        """The current definitions, by kind and actor. A registered definition comes before the database's."""
         return self._known(self._env, kinds)
 
     def _known(self, source_env: str | None, kinds: Sequence[str] | None = None) -> list[KnownDefinition]:
@@ -131,7 +131,7 @@ class Definitions:
         return self._registered if source_env == self._env else {}
 
     def registered_policies(self, source_env: str | None, overriding: Iterable[Definition] = ()) -> Mapping[Pair, str]:
-        """Policies of the definitions of this process, those of `overriding` first, by actor and kind."""
+        """Policies of this process' definitions, by actor and kind. A policy in `overriding` comes first."""
         merged = {**self._here(source_env)} | {definition.pair: definition for definition in overriding}
         return {pair: one.recovery_policy for pair, one in merged.items() if one.recovery_policy is not None}
 
@@ -143,12 +143,12 @@ class Definitions:
         return {one.pair: one.recovery_policy for one in current if one.recovery_policy is not None}
 
     def _problem(self, definition: Definition) -> str | None:
-        """Why no saga could be started with it."""
+        """Why no saga could start with this definition."""
         try:
             self._check(definition)
         except InvalidInput as exc:
             return exc.problem
-        except Exception as exc:  # noqa: BLE001 - whatever one definition holds, the others are loaded
+        except Exception as exc:  # noqa: BLE001 - one bad definition does not keep the others out
             return f"a definition must be one that can be checked, got {type(exc).__name__}: {exc}"
         return None
 
@@ -170,7 +170,7 @@ class Definitions:
             except UnknownStep as exc:
                 problems.append(f"{name}: {exc.problem}")
                 continue
-            except Exception as exc:  # noqa: BLE001 - whatever a module exports, the others are loaded
+            except Exception as exc:  # noqa: BLE001 - one bad module does not keep the others out
                 problems.append(f"{name}: {EXPORT} must be a list of Definition, got {type(exc).__name__}: {exc}")
                 continue
             for definition in declared:

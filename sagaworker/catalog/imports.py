@@ -1,4 +1,4 @@
-"""Imports of users' modules, bounded: one that hangs costs its process a wait, and then nothing more for a while."""
+"""Imports of users' modules within a bound. A module that hangs costs one wait, and is not tried again for a while."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import ModuleType
 
 from sagaworker.catalog.bounded import Hung, bounded
 
-LONGEST = 30.0  # seconds for one import: also large libraries are read within that
+LONGEST = 30.0  # seconds for one import: enough for large libraries too
 REMEMBERED = 600.0  # seconds for which a module that hung is not tried again in this process
 
 
@@ -21,10 +21,10 @@ class Imports:
         self._hung_until: dict[str, float] = {}
 
     def module(self, name: str) -> ModuleType:
-        """The module of that name, imported at once where it is there already.
+        """The module of that name; no wait where it is imported already.
 
         Raises:
-            Hung: it did not end in time, now or a short while ago.
+            Hung: the import did not end in time, now or a short while ago.
             BaseException: whatever the import raises.
         """
         there = sys.modules.get(name)

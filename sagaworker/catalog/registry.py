@@ -1,4 +1,4 @@
-"""From a dotted name to a Step: only from allowed packages, checked once, remembered."""
+"""Find a Step by its dotted name: only in allowed packages, checked once, then remembered."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from sagaworker.settings import Settings
 
 
 class Registry:
-    """The steps this process may run. Importing a step is the only import from text anywhere, and it is fenced in."""
+    """The steps this process may run. A step is the only thing imported by a name in text, and from allowed packages only."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        # A step that may not take that long itself is no reason to wait longer for its module.
+        # Do not wait longer for a step's module than the step itself may take.
         self._imports = Imports(within=max(1.0, min(LONGEST, settings.step_timeout.total_seconds())))
         self._steps: dict[str, Step] = {}
 
@@ -37,7 +37,7 @@ class Registry:
         return self._steps[path]
 
     def unread(self, paths: Iterable[str]) -> list[str]:
-        """Those of the steps that this process has not loaded yet: to load them runs users' code."""
+        """The given steps that this process has not loaded yet: loading them runs users' code."""
         return [path for path in dict.fromkeys(paths) if path not in self._steps]
 
     @property
@@ -46,13 +46,13 @@ class Registry:
         return self._imports.within
 
     def steps_of(self, module_name: str) -> list[str]:
-        """Names of the steps in a module: its own where it is one, then `module:Name` of its classes and objects.
+        """Names of the steps in a module: its own where the module is a step, then `module:Name` of its classes and objects.
 
         Raises:
             UnknownStep: not in an allowed package, or not importable.
         """
         members = vars(self.module(module_name))
-        # One that has an undo and no execute was meant to be a step: whoever asks for it is told what is missing.
+        # A module with an undo and no execute was meant as a step: a caller who asks for it learns what is missing.
         undo = getattr(members.get("compensate"), "__module__", None)
         own = [module_name] if "execute" in members or undo == module_name else []
         return own + [
@@ -62,9 +62,9 @@ class Registry:
         ]
 
     def _is_meant_as_step(self, value: object, module_name: str) -> bool:
-        """Whether it is a class of this module, or an object of an allowed package, that could be used as a step.
+        """Whether the value could be used as a step: a class of this module, or an object of an allowed package.
 
-        Asks the type first: what a module imported may be a proxy that raises whatever it is asked.
+        Asks the type first: an imported object may be a proxy that raises at every question.
         """
         kind = type(value)
         if not issubclass(kind, type):
@@ -77,7 +77,7 @@ class Registry:
         try:
             inspect.signature(value).bind()
         except (TypeError, ValueError):
-            return False  # it wants arguments: a helper
+            return False  # the class wants arguments: a helper
         return True
 
     def _is_allowed(self, dotted: str) -> bool:
@@ -89,7 +89,7 @@ class Registry:
         for name in self._settings.step_packages:
             try:
                 package = self._imports.module(name)
-            except Exception:  # noqa: BLE001, S112 - not there or broken: it has no steps, and the others have theirs
+            except Exception:  # noqa: BLE001, S112 - a missing or broken package has no steps; the others are still listed
                 continue
             within = pkgutil.walk_packages(getattr(package, "__path__", ()), name + ".", onerror=lambda _name: None)
             for module in within:
@@ -98,7 +98,7 @@ class Registry:
         return sorted(found)
 
     def module(self, name: str) -> ModuleType:
-        """A module or package of the allowed packages, for what it declares besides a step.
+        """A module or package of the allowed packages, for its other declarations than steps.
 
         Raises:
             UnknownStep: not in an allowed package, or not importable.
@@ -142,7 +142,7 @@ class Registry:
         owner = getattr(module, attribute)
         if not isinstance(owner, (type, ModuleType)):
             return owner
-        # What a module of steps happens to import, psycopg's Connection or subprocess, was never allowed.
+        # An object that the module merely imports, psycopg's Connection or subprocess, was never allowed.
         packages = self._settings.step_packages
         if isinstance(owner, ModuleType) or not self._is_allowed(f"{owner.__module__}."):
             raise UnknownStep(

@@ -1,4 +1,4 @@
-"""A step: what a module, class or object declares about itself, checked once (docs/writing-steps.md)."""
+"""A step: the declarations of a module, class or object, checked once (docs/writing-steps.md)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MAX_NAME = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One step as the runner uses it. `execute` and `compensate` are plain functions, whatever they were written as."""
+    """One step as the runner uses it. `execute` and `compensate` are plain functions, even where the step wrote async ones."""
 
     path: str
     policy: StepPolicy
@@ -45,10 +45,10 @@ class Step:
 
 
 def step_of(owner: object, path: str, *, timeout: timedelta) -> Step:
-    """The step that this module, class instance or object declares; `timeout` where it declares none.
+    """The step that this module, class instance or object declares. `timeout` is for a step that declares no TIMEOUT.
 
     Raises:
-        UnknownStep: a member is missing, or is not what the contract says.
+        UnknownStep: a member is missing, or breaks the contract.
     """
     execute = getattr(owner, "execute", None)
     if not callable(execute):
@@ -83,7 +83,7 @@ def step_of(owner: object, path: str, *, timeout: timedelta) -> Step:
 
 
 def _probe(owner: object, path: str, in_doubt: InDoubt) -> Callable[[SagaState], object] | None:
-    """A probe is called where IN_DOUBT says so and nowhere else, so a step that says so must have one."""
+    """The runner calls a probe only where IN_DOUBT is "probe"; such a step must have one."""
     probe = getattr(owner, "probe", None)
     if probe is not None and not callable(probe):
         raise UnknownStep(f"probe of step {path!r} must be a function, got a {type(probe).__name__}")
@@ -115,7 +115,7 @@ def _choice(owner: object, path: str, name: str, choices: type[Member], default:
 
 
 def _synchronous(function: Callable[[SagaState], object]) -> Callable[[SagaState], object]:
-    """An async member runs in an event loop of its own: a reused loop is unsafe after an asynchronous exception."""
+    """Run an async member in a new event loop: a reused loop is unsafe after an asynchronous exception."""
     is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 - an object whose __call__ is async
     )
@@ -135,9 +135,9 @@ def _synchronous(function: Callable[[SagaState], object]) -> Callable[[SagaState
 
 
 def _beside_a_loop(call: Callable[[], Coroutine[object, object, object]]) -> object:
-    """Run it in a thread of its own, since a thread that runs an event loop runs no second one; the caller waits.
+    """Run the call in a new thread, since one thread cannot run two event loops; the caller waits.
 
-    What interrupts the caller, a time-out say, cancels it, and is raised once it has ended.
+    An exception that interrupts the caller, such as a time-out, cancels the call and is raised once the call has ended.
     """
     running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[object]]] = []
     ended: Future[object] = Future()
@@ -162,17 +162,17 @@ def _beside_a_loop(call: Callable[[], Coroutine[object, object, object]]) -> obj
         return ended.result()
     except BaseException:
         for loop, task in running:
-            with suppress(RuntimeError):  # the loop is closed: it has ended
+            with suppress(RuntimeError):  # the loop is closed: the call has ended
                 loop.call_soon_threadsafe(task.cancel)
         thread.join()
         raise
 
 
 def check_inputs(step: Step, inputs: Mapping[str, Json], *, within: float) -> None:
-    """Validate a saga's inputs by the step's `Inputs` type, where it declares one, in so many seconds.
+    """Validate a saga's inputs by the step's `Inputs` type, if there is one, within so many seconds.
 
     Raises:
-        InvalidInput: with the step and what its type says.
+        InvalidInput: names the step and gives the type's reason.
     """
     inputs_type, path = step.inputs_type, step.path
     if inputs_type is None:

@@ -1,4 +1,4 @@
-"""What beat sends. Any number of beats may run: each entry is guarded by the database and harmless when doubled."""
+"""The messages that beat sends. Any number of beats may run: the database guards each entry, and a double is harmless."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 from sagaworker.celery.naming import SWEEP_ORPHANS, WAKE_DUE
 from sagaworker.settings import Settings
 
-# django-celery-beat keeps whole seconds: half a second would become none, and a flood of messages.
+# django-celery-beat keeps whole seconds: half a second would become 0, and a flood of messages.
 SHORTEST = 1.0
-# What beat sent by the same name in earlier versions, and what the workers do by themselves since.
+# Entries of earlier versions. The workers now do this work by themselves.
 FORMER = (WAKE_DUE,)
 
 
 def schedule(settings: Settings) -> dict[str, dict[str, Any]]:
-    """Beat entries by name. A message that was not taken within its interval expires: the next one does the same.
+    """Beat entries by name. A message that is not taken within its interval expires: the next one does the same work.
 
-    Waking what is due is no entry: the workers do it by themselves, without a message.
+    There is no entry for waking due sagas: the workers do that by themselves, without a message.
     """
     sweep = max(SHORTEST, settings.sweep_interval.total_seconds())
     return {
@@ -30,10 +30,10 @@ def schedule(settings: Settings) -> dict[str, dict[str, Any]]:
 
 
 def settle(scheduler: Any, settings: Settings, configured: Mapping[str, Any]) -> None:
-    """Have our entries in a scheduler that may have read others, from a database for one.
+    """Put our entries into a scheduler that may have read its entries elsewhere, for example from a database.
 
-    django-celery-beat keeps a row of each entry for ever, so a former one of ours would be sent for ever: it goes, unless
-    the app's own schedule has `configured` it. And its rows take no `expires`, but seconds by a name of their own.
+    django-celery-beat never deletes the row of an entry, so it would go on sending our former entries. They are deleted
+    here, unless the app's own schedule has `configured` them. Its rows have `expire_seconds` in place of `expires`.
     """
     is_kept_in_rows = hasattr(scheduler, "Model")
     ours = {name: entry for name, entry in schedule(settings).items() if configured.get(name, entry) == entry}

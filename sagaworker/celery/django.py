@@ -11,10 +11,10 @@ from typing import Any
 
 
 def renew_connections(*, after_failure: bool) -> None:
-    """Close those of this thread on which there were errors, and all of them after a failure; Django opens new ones.
+    """Close this thread's connections that had errors, or all of them after a failure; Django opens new ones.
 
-    After a failure, for a step that timed out within a query has left it running on its connection. One that is in an
-    atomic block is left alone, as Django does. Does nothing where Django is not in use.
+    All of them, because a step that timed out within a query has left the query running on its connection. A connection
+    in an atomic block is left alone, as Django does. Does nothing where Django is not in use.
     """
     conf: Any = sys.modules.get("django.conf")
     db: Any = sys.modules.get("django.db")

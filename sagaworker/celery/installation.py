@@ -1,4 +1,4 @@
-"""Everything on an app: tasks, routes, queues, beat entries, and what a worker needs around its pool."""
+"""Put sagas on an app: tasks, routes, queues, beat entries, and the worker's parts around its pool."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CELERYS_CONSUMER = "celery.worker.consumer:Consumer"
 
 
 class Installation:
-    """What `install` put on an app."""
+    """The parts that `install` put on an app."""
 
     def __init__(self, app: Celery, settings: Settings) -> None:
         self._app = app
@@ -45,11 +45,11 @@ class Installation:
         return self._process.engine
 
     def _bury(self, owner: str, pid: int) -> int:
-        # The engine of main is made for the first death, by the witness; until then main has none.
+        # Main has no engine until the witness makes one at the first death.
         return self._process.engine.take_over_dead(owner, has_spawned=self._process.spawned.by(pid))
 
     def place(self) -> None:
-        """Put everything on the app, now and again whenever its configuration is loaded anew."""
+        """Put all parts on the app, now and whenever its configuration is loaded again."""
         app: Any = self._app  # Celery's attributes are None until it is made, for type checkers
         tasks.register(app, self._process)
         app.steps["worker"].add(_surroundings(self._process, self._witness))
@@ -58,7 +58,7 @@ class Installation:
         app.on_after_configure.connect(self._configure, weak=False)
         if app.configured:
             self._configure(app)
-        # Whoever assigned the app's routes, queues or schedule since replaced ours: they are put there again.
+        # The app may have assigned routes, queues or a schedule since, which replaced ours: put ours there again.
         signals.celeryd_init.connect(self._worker_begins, weak=False)
         signals.beat_init.connect(self._beat_begins, weak=False)
         signals.worker_process_init.connect(self._child_began, weak=False)
@@ -100,11 +100,11 @@ class Installation:
         self._process.stop.set()
 
     def _stopped(self, **_: Any) -> None:
-        """The pool has ended: children that did not go politely are still dealt with before main goes."""
+        """The pool has ended: before main exits, let the witness deal with children that did not stop politely."""
         self._witness.settle(timeout=2)
 
     def _ready(self, sender: Any, **_: Any) -> None:
-        """Look at once for what was left behind, rather than at beat's next tick."""
+        """Look for orphans at once, rather than at beat's next tick."""
         if sender.app is not self._app:
             return
         if "prefork" not in sender.controller.pool_cls.__module__:
@@ -120,7 +120,7 @@ def install(app: Celery, *, settings: Settings | None = None, **overrides: Any) 
 
     `settings`, else the SAGAWORKER_ variables, then keyword overrides (`lease=10`, `step_packages="shop.steps"`). The
     app keeps its broker, queues, routes and schedule; ours are added. A worker without `-Q` consumes `sagas` and
-    `control` besides what it consumed before.
+    `control` besides its other queues.
 
     Raises:
         InvalidSetting: a setting is unknown or illegal.
@@ -137,7 +137,7 @@ def _routes(conf: Any) -> list[Any]:
 
 
 def _keep_routes(app: Any, ours: dict[str, Any]) -> None:
-    """Also in a program that only sends and has assigned its routes since: Celery reads them at its first message."""
+    """Keep our routes also in a program that only sends and assigns its routes later: Celery reads them at its first message."""
     amqp = app.amqp
     flush = amqp.flush_routes
 
@@ -150,13 +150,13 @@ def _keep_routes(app: Any, ours: dict[str, Any]) -> None:
 
 
 def _keep_messages(app: Any) -> None:
-    """What anybody sends to our tasks on this app is sent as our workers, whatever they accept, can read and keep it."""
+    """Send each message for our tasks on this app in a form that every worker of ours can read and the broker keeps."""
     amqp = app.amqp
-    made: list[Any] = []  # Celery makes its sender when the first message is sent, from the configuration as it is then
+    made: list[Any] = []  # Celery makes its sender at the first message, from the configuration at that time
 
     def send_task_message(producer: Any, name: str, message: Any, **options: Any) -> Any:
         if not made:
-            made.append(amqp._create_task_sender())  # noqa: SLF001 - what `amqp.send_task_message` is made of
+            made.append(amqp._create_task_sender())  # noqa: SLF001 - `amqp.send_task_message` is made of it
         if ours.is_ours(name):
             options |= as_every_worker_reads(app)
         return made[0](producer, name, message, **options)
@@ -165,13 +165,13 @@ def _keep_messages(app: Any) -> None:
 
 
 def _with_ours(app: Any, settings: Settings) -> list[Queue]:
-    """The app's queues and ours; the app's default queue where it named none, as Celery would make it.
+    """The app's queues and ours. An app without queues keeps its default queue, as Celery would make it.
 
-    Ours are of the type that the app gives to its queues by default.
+    Our queues have the type that the app gives to its queues by default.
     """
     conf = app.conf
     given = conf.task_queues
-    if not given:  # also an empty list: Celery takes that for its default queue
+    if not given:  # an empty list too: Celery then uses its default queue
         name = conf.task_default_queue
         exchange = Exchange(conf.task_default_exchange or name, conf.task_default_exchange_type)
         kind = _of_type(conf.task_default_queue_type)
@@ -194,7 +194,7 @@ def _is_main() -> bool:
 
 
 def _surroundings(process: Process, witness: Witness) -> type[bootsteps.StartStopStep]:  # noqa: C901 - a class of short methods
-    """The worker's bootstep: Celery makes the instance, so what it works with is bound here."""
+    """The worker's bootstep. Celery makes the instance, so the class binds its objects here."""
 
     class Surroundings(bootsteps.StartStopStep):
         """Around the pool: prepares before the first fork, watches after it, and says stop before the pool ends."""
@@ -223,8 +223,8 @@ def _surroundings(process: Process, witness: Witness) -> type[bootsteps.StartSto
         def register_with_event_loop(self, parent: Any, hub: Any) -> None:
             """Have a dead child replaced at once.
 
-            Celery looks for one when the child's pipe closes, which is a moment before it can be reaped; where it
-            finds none then, it looks again at its next five seconds, and the child's place is empty until then.
+            Celery looks for a dead child when the child's pipe closes, a moment before the child can be reaped. If it
+            finds no dead child then, it looks again up to five seconds later; the place is empty until then.
             """
             if self._forks:
                 hub.add_reader(witness.deaths, self._replace, parent.pool)
@@ -234,7 +234,7 @@ def _surroundings(process: Process, witness: Witness) -> type[bootsteps.StartSto
             pool.maintain_pool()
 
         def stop(self, parent: Any) -> None:  # noqa: ARG002
-            """Before the pool is joined: also for the stops that are no signals (remote shutdown, an error in main)."""
+            """Set the stop flag before the pool is joined, also for stops without a signal (remote shutdown, an error in main)."""
             process.stop.set()
 
         def terminate(self, parent: Any) -> None:
@@ -244,7 +244,7 @@ def _surroundings(process: Process, witness: Witness) -> type[bootsteps.StartSto
 
 
 def _find_steps_here() -> None:
-    """Celery has the working folder on the path only while it imports the app; steps are imported later."""
+    """Keep the working folder on the path: Celery does so only while it imports the app, and steps are imported later."""
     here = str(Path.cwd())
     if not {here, ""} & set(sys.path):
         sys.path.append(here)

@@ -1,4 +1,4 @@
-"""Names that other programs use: the tasks. The queues have theirs by the settings `queue` and `control_queue`."""
+"""Names of the tasks, which other programs use. The settings `queue` and `control_queue` name the queues."""
 
 from sagaworker.doorbell.publisher import RUN_SAGA
 
@@ -17,7 +17,7 @@ RECOVER = "sagaworker.recover"
 SWEEP_ORPHANS = "sagaworker.sweep_orphans"
 WAKE_DUE = "sagaworker.wake_due"
 
-# What somebody asked for and nobody would ask for again: kept over an outage. The task's id makes each be done once.
+# Moves that somebody asked for and nobody would ask for again: kept over an outage. By the task's id each is done once.
 MOVES = frozenset({START_SAGA, CANCEL_SAGA, HOLD_SAGA, RELEASE_SAGA, RETRY_SAGA, SKIP_SAGA, RESOLVE_SAGA})
 
 __all__ = [

@@ -25,7 +25,7 @@ def app() -> None:
     """
 
 
-# What is used first comes first.
+# In the order in which a newcomer uses them.
 for _name, _where, _sentence in (
     ("up", "up:up", "Run everything here until Ctrl-C: servers, migrations, worker, beat and Flower."),
     ("demo", "checkout:demo", "Walk real sagas end to end: kill a worker, cancel, undo, provision tenants."),
@@ -84,14 +84,14 @@ def main() -> None:
 
 
 def _write_what_can_be_written() -> None:
-    # A bar or an arrow is no reason to fail where the terminal knows ASCII only.
+    # Do not fail over a bar or an arrow where the terminal knows ASCII only.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
 
 
 def _find_steps_here() -> None:
-    # Beside where the command is run, as by `python -m` and by Celery.
+    # Find modules in the working folder, as `python -m` and Celery do.
     try:
         here = str(Path.cwd())
     except FileNotFoundError:
@@ -101,7 +101,7 @@ def _find_steps_here() -> None:
 
 
 def _flush() -> None:
-    # Here and not when the interpreter ends, which would tell of it in its own words.
+    # Flush here: when the interpreter ends, it would print the error in its own words.
     try:
         sys.stdout.flush()
     except OSError as problem:

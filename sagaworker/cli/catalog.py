@@ -1,4 +1,4 @@
-"""Commands on what the code declares: steps, definitions."""
+"""Commands on the declarations in users' code: steps, definitions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sagaworker.settings import Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownStep:
-    """One step of the allowed packages, as `sagaworker steps` shows it. `problem`: why it cannot be used as one."""
+    """One step of the allowed packages, as `sagaworker steps` shows it. `problem`: why it cannot be used as a step."""
 
     step: str
     name: str = ""
@@ -92,7 +92,7 @@ def _known_steps(settings: Settings) -> list[KnownStep]:
     """Every step of the allowed packages, and every module of them that cannot be imported."""
     registry = Registry(settings)
     found: list[KnownStep] = []
-    seen: set[int] = set()  # an object that other modules import is told of once
+    seen: set[int] = set()  # an object that other modules import is listed once
     for module in registry.known():
         try:
             paths = registry.steps_of(module)

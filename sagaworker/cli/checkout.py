@@ -1,4 +1,4 @@
-"""Commands that need the project's checkout, because what they run is not in the wheel: demo, bench."""
+"""Commands that need the project's checkout, because their programs are not in the wheel: demo, bench."""
 
 from __future__ import annotations
 
@@ -41,5 +41,5 @@ def _run(module: str, *arguments: str) -> NoReturn:
         )
     os.chdir(root)
     sys.stdout.flush()
-    # In place of this process: signals and exit status are the program's own.
+    # The program replaces this process, so signals and exit status are its own.
     os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606 - no shell is wanted

@@ -1,4 +1,4 @@
-"""The command group: what every command shares. Exit status 0 done, 1 refused or failed, 2 usage."""
+"""The command group, shared by all commands. Exit status 0 done, 1 refused or failed, 2 usage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON i
 
 
 def _patience(ctx: click.Context, param: click.Parameter, seconds: float) -> float:
-    if not seconds >= 0:  # nan too, which would never be over
+    if not seconds >= 0:  # nan too: that wait would never end
         raise click.BadParameter(f"must be a number of seconds from 0 up, got {seconds:g}", ctx, param)
     return seconds
 
@@ -29,7 +29,7 @@ timeout_option = click.option(
 
 
 def login() -> str:
-    """Who is at this terminal, as far as the machine knows."""
+    """The login name of the person at this terminal, as far as the machine knows."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name
@@ -49,7 +49,7 @@ class Refused(click.ClickException):
 
 
 def unusable(problem: OSError) -> Refused:
-    """A file that the system does not let us use; one without a name is where the output goes."""
+    """The error for a file that the system does not let us use. A file without a name is the output."""
     name = os.fsdecode(problem.filename) if isinstance(problem.filename, str | bytes) else "the output"
     return Refused(f"{name} must be usable by this command, got: {problem.strerror or problem}")
 
@@ -63,7 +63,7 @@ def _is_text(argument: str) -> bool:
 
 
 class Later(click.Command):
-    """A command's line in the help; the command itself, and all it needs, is imported when somebody calls it."""
+    """A command's line in the help. The command itself, and all it needs, is imported when somebody calls it."""
 
     def __init__(self, name: str, where: str, *, help: str) -> None:
         super().__init__(name, help=help)
@@ -76,10 +76,10 @@ class Later(click.Command):
 
 
 class Commands(click.Group):
-    """Shows the project's errors as the sentences they are, and what it logs as notes on standard error."""
+    """Shows the project's errors as plain sentences, and log records as notes on standard error."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """In the order they were added: what is used first comes first."""
+        """In the order in which they were added, which is the order of first use."""
         return list(self.commands)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -87,13 +87,13 @@ class Commands(click.Group):
         return command.imported() if isinstance(command, Later) else command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
-        """As click does it, without importing them."""
+        """Format the commands as click does, without importing them."""
         room = formatter.width - 6 - max(map(len, self.commands))
         with formatter.section("Commands"):
             formatter.write_dl([(name, command.get_short_help_str(room)) for name, command in self.commands.items()])
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Refuse what no text can be: the shell hands over any bytes, and no ledger stores them."""
+        """Refuse arguments that are not valid text: the shell hands over any bytes, and no ledger stores those."""
         for argument in args:
             if not _is_text(argument):
                 raise Refused(f"argument {argument!r} must be text, got bytes that are no UTF-8\nwrite it in UTF-8")
@@ -109,7 +109,7 @@ class Commands(click.Group):
             raise Refused(str(error)) from error
         except OSError as problem:
             if problem.errno == errno.EPIPE:
-                raise  # the reader has gone, which click ends without a word
+                raise  # the reader has gone; click then exits silently
             raise unusable(problem) from problem
         finally:
             log.removeHandler(notes)

@@ -47,7 +47,7 @@ def checked_settings() -> Settings:
 
 
 def check_port(name: str, url: str) -> None:
-    """Refuse a URL whose port is none, before a driver quotes it with the password in it."""
+    """Refuse a URL whose port is not a number, before a driver's error quotes the URL with its password."""
     try:
         if url.startswith(DATABASE_SCHEMES):
             parameters_of(url)
@@ -59,9 +59,9 @@ def check_port(name: str, url: str) -> None:
 
 @contextlib.contextmanager
 def engine_here(*, patience: float = 0.0) -> Iterator[Engine]:
-    """An engine on the ledger of this place, its tables checked. What goes wrong with a server becomes a sentence.
+    """An engine on the ledger of this place, its tables checked. A server's failure becomes one sentence.
 
-    `patience` is for how many seconds a database that is away is waited for.
+    `patience`: seconds to wait for a database that is away.
     """
     settings = settings_here()
     assert settings.database_url is not None
@@ -92,7 +92,7 @@ def _check_schema(engine: Engine, database_url: str, *, until: float) -> None:
 
 @contextlib.contextmanager
 def spoken(database_url: str) -> Iterator[None]:
-    """Within: an exception of the database is raised as a sentence."""
+    """Within: raise an exception of the database as one sentence."""
     try:
         yield
     except SagaworkerError:

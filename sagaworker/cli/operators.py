@@ -22,7 +22,7 @@ from sagaworker.engine import Engine
 
 
 def _move(act: Callable[..., SagaRun]) -> click.Command:
-    """A command that makes one move of an operator, on what it has just looked at."""
+    """A command that makes one move of an operator, on the state of the saga that it has just read."""
 
     @click.argument("saga", metavar="ID")
     @click.option("--reason", required=True, help="Why; kept in the journal.")
@@ -144,7 +144,7 @@ def explain(saga: str, *, as_json: bool) -> None:
 
 
 def explanation_view(explanation: Explanation) -> RenderableType:
-    """The paragraph, and below it what a person may call."""
+    """The paragraph, and below it the commands that a person may call."""
     parts: list[RenderableType] = [Text(words.visible(explanation.text))]
     if explanation.commands:
         parts += ["", Text("What you can do:", style="bold")]

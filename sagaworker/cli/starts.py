@@ -22,7 +22,7 @@ from sagaworker.engine import Engine
 def parsed_inputs(pairs: tuple[str, ...], whole: str | None, *, option: str = "--input") -> dict[str, Any]:
     """Inputs from `--input-json` and then `--input name=value`, which wins. A value that is not JSON is text.
 
-    `option` is what the user calls the latter.
+    `option` is the name of the second option, for errors.
     """
     inputs: dict[str, Any] = {}
     if whole is not None:

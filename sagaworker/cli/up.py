@@ -23,7 +23,7 @@ from sagaworker.embedded import Services, Supervisor, coloured_output
 from sagaworker.ledger import variables
 from sagaworker.ledger.migrate import migrate
 
-# One a second, and nothing to see.
+# Left out: one line a second that says nothing.
 _TICK = re.compile(r"Task sagaworker\.(wake_due|sweep_orphans)\[[0-9a-f-]+\] (received|succeeded)")
 
 
@@ -79,7 +79,7 @@ def _note(stack: Stack) -> Running:
 
 
 def _supervise(stack: Stack, services: Services, *, verbose: bool, as_json: bool) -> None:
-    # With --json standard output is the one object; what the processes say goes beside it.
+    # With --json standard output is one object; the processes' output goes to standard error.
     console = Console(highlight=False, markup=False, file=sys.stderr) if as_json else render.console()
     processes = stack.processes()
     show = coloured_output([process.name for process in processes], console)
@@ -133,6 +133,6 @@ def _banner(stack: Stack, services: Services) -> Table:
 
 
 def _short(path: Path) -> str:
-    """Relative to here where it is below here."""
+    """The path relative to the working folder, if it is below that folder."""
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

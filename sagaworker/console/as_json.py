@@ -1,4 +1,4 @@
-"""Records as JSON: `--json` prints what the ledger holds, under the names of the records' fields."""
+"""Records as JSON: `--json` prints the ledger's records under the names of their fields."""
 
 from __future__ import annotations
 

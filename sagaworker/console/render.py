@@ -1,4 +1,4 @@
-"""Records as tables. Made for 80 columns, and for a pipe: what colour says, a word says too."""
+"""Records as tables, for 80 columns and for a pipe: every colour has a word beside it."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ COLOURS = {
 _BAR = 18
 _NAMES = 37  # columns for a step's name and status together, so that a line fits into 78
 _LABEL = 8  # columns before a value
-_VALUE = 65  # of its characters, so that below a step too its line fits into 78
+_VALUE = 65  # characters of a value, so that its line fits into 78 below a step too
 _NO_TIME = timedelta(0)
 
 
 def console() -> Console:
     """Standard output: with colours on a terminal, plain text in a pipe."""
-    return _Visible(highlight=False, markup=False)  # kind[key] is no markup
+    return _Visible(highlight=False, markup=False)  # kind[key] is not markup
 
 
 class _Visible(Console):
-    """Shows what comes from the ledger and never obeys it: a step's error may hold any bytes of a terminal's language."""
+    """Makes control characters visible, so that the terminal never obeys them: a step's error may hold any bytes."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         if isinstance(renderable, Text):
@@ -74,7 +74,7 @@ def bar(done: int, total: int, status: RunStatus, *, width: int) -> Text:
 
 
 def runs_table(runs: Sequence[SagaRun], passed_over: Collection[str] = ()) -> RenderableType:
-    """Many sagas, a line each, and below it what a saga waits for; `passed_over` are those that no worker could run."""
+    """Many sagas, a line each, and below it the reason why a saga waits. No worker could run the `passed_over` ones."""
     table = _table("id", "saga", "status", "done", "started")
     table.columns[1].overflow = "ellipsis"
     table.columns[3].justify = "right"
@@ -93,9 +93,9 @@ def runs_table(runs: Sequence[SagaRun], passed_over: Collection[str] = ()) -> Re
 def timeline_view(
     timeline: Timeline, *, journal: bool = False, show_values: bool = False, in_full: bool = False
 ) -> RenderableType:
-    """One saga: what became of it and why, each step with its attempts and when they ran, each worker's hold of it.
+    """One saga: its status and why, each step with the times of its attempts, each worker's episode.
 
-    `show_values`: what went in and came out too, for whom it runs and who cancelled it, each on a line unless `in_full`.
+    `show_values`: also inputs and outputs, the actor, and who cancelled the saga. Each is one line unless `in_full`.
     """
     most = None if in_full else _VALUE
     parts: list[RenderableType] = [run_header(timeline.run, timeline.steps)]
@@ -140,10 +140,9 @@ def _valued(name: str, text: str) -> Text:
 
 
 def steps_view(timeline: Timeline, *, show_values: bool = False, most: int | None = None) -> RenderableType:
-    """A line for each entry of the list, begun or not, and below it what went wrong or is in doubt, and what went in
-    and came out.
+    """A line for each entry of the list, begun or not, and below it error, doubt, inputs and outputs.
 
-    `tries` counts attempts, and after a plus those of the undo; `took` is all attempts together.
+    `tries` counts attempts, and after a plus those of the undo; `took` is the time of all attempts together.
     """
     attempts = _by_step(timeline)
     begin, end = _window(timeline)
@@ -194,7 +193,7 @@ class _StepLine:
 
 
 def episodes_table(timeline: Timeline) -> Table:
-    """Who held the saga, from when to when after its start, and how that ended."""
+    """Who held the saga, from when to when after its start, and how each episode ended."""
     begin, end = _window(timeline)
     table = _table("episode", "worker", "from", "to", "ended")
     for column in (0, 2, 3):
@@ -212,7 +211,7 @@ def episodes_table(timeline: Timeline) -> Table:
 
 
 def journal_table(timeline: Timeline) -> Table:
-    """Every move, in order, with who made it and why where somebody did, and what went wrong."""
+    """Every move, in order, with the person who made it and why, if a person did, and what went wrong."""
     begin, _ = _window(timeline)
     table = _table("seq", "after start", "move", "step", "status", "why")
     for column in (0, 1, 3):
@@ -226,7 +225,7 @@ def journal_table(timeline: Timeline) -> Table:
 
 
 def undo_view(run: SagaRun, rows: Sequence[StepResult]) -> RenderableType:
-    """What a cancel now would undo, in order."""
+    """The steps that a cancel now would undo, in order."""
     if not rows:
         return Text(f"{run.label} is {run.status}: there is nothing to undo")
     names = words.step_names(run)
@@ -262,7 +261,7 @@ def progress_table(timelines: Sequence[Timeline]) -> Table:
 
 
 def now_text(timeline: Timeline) -> Text:
-    """What a saga is at: its step and attempt, what it waits for, or why it stopped."""
+    """Where a saga is: its step and attempt, what it waits for, or why it stopped."""
     run = timeline.run
     if run.status.is_terminal:
         return Text(words.why(run, timeline.steps), style="bright_black")
@@ -280,7 +279,7 @@ def now_text(timeline: Timeline) -> Text:
 
 
 def indented(part: RenderableType, by: int = 2) -> Padding:
-    """The same, a little to the right."""
+    """The same view, indented."""
     return Padding(part, (0, 0, 0, by), expand=False)
 
 
@@ -299,7 +298,7 @@ def _by_step(timeline: Timeline) -> dict[int, list[Span]]:
 
 
 def _window(timeline: Timeline) -> tuple[datetime, datetime]:
-    """The time a timeline covers, by the database's clock where it is over."""
+    """The time that a timeline covers. For a saga that is over, the end is by the database's clock."""
     run = timeline.run
     begin = run.started_at or run.inserted_at or datetime.now(UTC)
     last = timeline.journal[-1].created_at if timeline.journal else begin
@@ -307,7 +306,7 @@ def _window(timeline: Timeline) -> tuple[datetime, datetime]:
 
 
 def _waterfall(attempts: Sequence[Span], begin: datetime, end: datetime) -> Text:
-    """Where in the saga's time the attempts lie: █ a step, ▒ its undo, ✗ an attempt whose worker was lost."""
+    """The attempts as a bar over the saga's time: █ a step, ▒ its undo, ✗ an attempt whose worker was lost."""
     cells = [(" ", "")] * _BAR
     whole = max((end - begin).total_seconds(), 1e-6)
     for span in attempts:

@@ -1,7 +1,7 @@
 """The note that a running `sagaworker up` leaves in its folder, by which the other commands find its servers.
 
-It holds passwords, so only its owner can read it. It is locked as long as its writer lives: the kernel lets the lock
-go when the writer ends, killed or not, so a note that was left behind is never believed.
+The note holds passwords, so only its owner can read it. Its writer keeps it locked: the kernel releases the lock when
+the writer ends, killed or not, so a note that was left behind is never believed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def home(env: Mapping[str, str] | None = None) -> Path:
 
 @contextlib.contextmanager
 def usable(folder: Path) -> Iterator[None]:
-    """Within: what the system refuses us in or above the folder is told with its remedy.
+    """Within: an error of the system in or above the folder is raised as a sentence with its remedy.
 
     Raises:
         InvalidInput: the folder cannot be made, read or written.

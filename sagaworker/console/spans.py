@@ -12,7 +12,7 @@ from sagaworker.domain.records import JournalEntry
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """One attempt of a step or of its undo. `end` is None while it goes on; `how` is the journal's word that ended it."""
+    """One attempt of a step or of its undo. `end` is None while the attempt goes on; `how` is the journal type that ended it."""
 
     step_idx: int
     what: Literal["execute", "undo"]
@@ -24,7 +24,7 @@ class Span:
 def spans(journal: Iterable[JournalEntry]) -> list[Span]:
     """All attempts in the order they began.
 
-    A saga does one thing at a time, so every entry that speaks of an attempt ends the one that was open.
+    A saga does one thing at a time, so every journal entry about an attempt ends the open one.
     """
     found: list[Span] = []
     for entry in journal:

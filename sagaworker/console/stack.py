@@ -52,10 +52,10 @@ class Stack:
         return f"http://127.0.0.1:{self.flower_port}"
 
     def processes(self) -> list[Process]:
-        """In the order in which they are to be stopped: nothing new first, then what works, then what looks on."""
+        """The processes in the order of their stop: first beat, so that nothing new comes, then the worker, then Flower."""
         beat = ("beat", "--loglevel=WARNING", "--pidfile=")
         worker = ("worker", "--loglevel=INFO", f"--concurrency={self.concurrency}", f"--hostname={self.worker_name}")
-        # It asks the worker before that one listens, and warns of no answer.
+        # Flower asks the worker before the worker listens, and warns that it got no answer.
         settings = files("sagaworker.flower").joinpath("config.py")
         flower = (
             "flower",
@@ -84,7 +84,7 @@ class Stack:
                 time.sleep(0.1)
 
     def flower_answers(self) -> bool:
-        """Whether Flower's health check does."""
+        """Whether Flower's health check answers."""
         try:
             with urllib.request.urlopen(f"{self.flower_url}/healthcheck", timeout=2) as answer:  # noqa: S310 - http above
                 return bool(answer.status == 200)  # noqa: PLR2004 - HTTP's own
@@ -104,7 +104,7 @@ def flower_port(wanted: int) -> int:
     """The port wanted if it is free; 0 is any: 5555, or the first free one above it.
 
     Raises:
-        NotReady: none is free.
+        NotReady: no port is free.
     """
     candidates = [wanted] if wanted else [FLOWER_PORT, *range(_FIRST_FREE, _LAST_FREE)]
     for port in candidates:

@@ -1,4 +1,4 @@
-"""What a database or a broker that does not answer is called: host, port and remedy in one sentence, no password."""
+"""The error for a database or a broker that does not answer: host, port and remedy in one sentence, no password."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sagaworker.settings import DATABASE_SCHEMES
 
 _PORTS = {"postgresql": 5432, "postgres": 5432, "amqp": 5672, "amqps": 5671}
 _REDIS_PORT = 6379
-# libpq gives no SQLSTATE for a connection that was refused, so its words must do: a server that answers says FATAL.
+# libpq gives no SQLSTATE for a refused connection, so read its text: a server that answers says FATAL.
 _REFUSED = ("FATAL:", "no password supplied")
 _NOT_NOW = (
     "starting up",
@@ -84,10 +84,10 @@ def database_trouble(error: Exception, url: str) -> SagaworkerError | None:
 
 
 def let_nobody_in(error: Exception) -> bool:
-    """Whether a server that answers refused us: to wait for it would be in vain."""
+    """Whether a server that answers refused us: waiting would not help."""
     driver = getattr(error, "orig", None) or error
     if getattr(driver, "sqlstate", None) is not None:
-        return False  # it had let us in
+        return False  # the connection was accepted
     said = str(driver)
     return any(word in said for word in _REFUSED) and not any(word in said for word in _NOT_NOW)
 
@@ -96,7 +96,7 @@ def check_broker(url: str) -> None:
     """Ask the broker for a connection, once.
 
     Raises:
-        Unreachable: there is none.
+        Unreachable: no connection was made.
     """
     from celery import Celery  # most commands need no broker
     from kombu.exceptions import KombuError

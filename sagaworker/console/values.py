@@ -1,4 +1,4 @@
-"""Inputs, outputs and params for people's eyes: one line each, and what looks secret is masked. Pure."""
+"""Inputs, outputs and params for people: one line each, values that look secret masked. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SECRET = re.compile(
     "passw|passphrase|pwd|secret|token|apikey|accesskey|privatekey|authorization|credential|bearer|cookie"
 )
 _SECRET_WORDS = frozenset({"auth", "jwt", "otp", "pin", "cvv", "cvc", "sig", "signature", "sas"})
-# A password ends at the last @, whatever it holds; a long user without one may be a token.
+# A password ends at the last @, whatever it holds; a long user name without a password may be a token.
 _IN_URL = re.compile(r"://(?:([^/?#\s:@]*:)\S+|[^/?#\s:@]{12,})@")
 _ASSIGNED = re.compile(r"([\w.-]+)(\s*=\s*)('[^']*'|\"[^\"]*\"|[^\s&;,'\"]+)")
 _NAMES = ("name", "key")
@@ -21,7 +21,7 @@ _PAIR = 2
 
 
 def looks_secret(name: str) -> bool:
-    """Whether what has this name is nobody's to read over a shoulder.
+    """Whether a value of this name looks like a secret.
 
     >>> [looks_secret(name) for name in ("api_key", "X-Api-Key", "dbPassword", "auth", "author", "pin_code", "shipping")]
     [True, True, True, True, False, True, False]
@@ -32,7 +32,7 @@ def looks_secret(name: str) -> bool:
 
 
 def masked(value: object) -> object:
-    """The same JSON with what has a secret's name, and passwords in URLs and assignments, replaced by ***.
+    """The same JSON with *** for values whose name looks secret, and for passwords in URLs and assignments.
 
     >>> masked({"to": "ann", "headers": [{"name": "Authorization", "value": "Basic eA=="}], "db": "pg://u:x@host/d"})
     {'to': 'ann', 'headers': [{'name': 'Authorization', 'value': '***'}], 'db': 'pg://u:***@host/d'}
@@ -69,5 +69,5 @@ def shown(value: object, most: int | None) -> str:
 
 
 def cut(text: str, most: int | None) -> str:
-    """Its beginning where it is longer."""
+    """The beginning of the text, if it is longer."""
     return text if most is None or len(text) <= most else text[: most - 1] + "…"

@@ -9,7 +9,7 @@ from sagaworker.domain.records import JournalEntry, SagaRun, StepResult
 from sagaworker.domain.status import RunStatus, StepStatus
 from sagaworker.domain.steplist import thawed
 
-# What a terminal obeys or reorders by, each as one visible sign: a column keeps its width.
+# Each character that a terminal obeys or reorders by, as one visible sign: a column keeps its width.
 _SIGNS = {
     **{code: 0x2400 + code for code in range(0x20)},
     0x7F: 0x2421,
@@ -90,7 +90,7 @@ def times(number: int) -> str:
 
 
 def step_names(run: SagaRun) -> list[str]:
-    """What each entry of the list is called: its id, else the last word of the step's dotted name."""
+    """The name of each entry of the list: its id, else the last word of the step's dotted name."""
     return [visible(entry.id or entry.short_name) for entry in thawed(run.step_modules)]
 
 
@@ -109,7 +109,7 @@ def progress(run: SagaRun) -> tuple[int, int]:
 
 
 def waiting(run: SagaRun) -> str:
-    """What a parked saga waits for: `waits for retry until 2031-05-04 17:03:12 UTC`."""
+    """The reason why a parked saga waits: `waits for retry until 2031-05-04 17:03:12 UTC`."""
     if run.waiting_for is None:
         return ""
     return f"waits for {run.waiting_for}" + (f" until {instant(run.wake_at)}" if run.wake_at else "")

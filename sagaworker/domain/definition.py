@@ -1,4 +1,4 @@
-"""Definitions: what a kind of saga is, declared in code beside its steps."""
+"""Definitions: the declaration of a kind of saga, in code beside its steps."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ MOST_STEPS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What sagas of a kind (of one actor, or of any) are started with, and how they are recovered.
+    """The steps and options with which sagas of a kind (of one actor, or of any) start, and their recovery policy.
 
-    A module of an allowed step package exports them in a list `DEFINITIONS`. `version` is the hash of the step list: a
-    run keeps the list and the version it was started with. A policy of None leaves the choice to the next in order.
+    A module of an allowed step package exports definitions in a list `DEFINITIONS`. `version` is the hash of the step
+    list: a run keeps its list and version from the start. A policy of None leaves the choice to the next in order.
 
     >>> Definition("greeting", ["steps.echo"], recovery_policy="restart").version
     '39eb1b126cea'
@@ -47,15 +47,15 @@ class Definition:
 
     @property
     def pair(self) -> tuple[str | None, str]:
-        """What it is found by."""
+        """The key by which a definition is found."""
         return self.actor, self.kind
 
     @property
     def entries(self) -> tuple[StepEntry, ...]:
-        """The step list, of whatever length: `check` and each start bound it.
+        """The step list, of any length: `check` and each start bound the length.
 
         Raises:
-            InvalidInput: it is not one.
+            InvalidInput: it is not a step list.
         """
         return parse(self.steps, most=sys.maxsize)
 
@@ -71,7 +71,7 @@ class Definition:
 
     @property
     def options(self) -> dict[str, Json]:
-        """Start options other than recovery's, as far as they are given; those of a start win over them."""
+        """The given start options other than recovery's. Options of a start override them."""
         given = {
             "on_compensation_failure": self.on_compensation_failure,
             "queue": self.queue,
@@ -80,10 +80,10 @@ class Definition:
         return {name: value for name, value in given.items() if value is not None}
 
     def check(self, *, most_steps: int = MOST_STEPS) -> None:
-        """Refuse what no saga could be started with, by the rules of a start.
+        """Refuse a definition with which no saga could start, by the rules of a start.
 
         Raises:
-            InvalidInput: with the definition's name and what is wrong in it.
+            InvalidInput: names the definition and the fault in it.
         """
         name = f"definition {self.kind!r:.80}"
         checked_text(self.kind, f"kind of {name}", MAX_NAME)

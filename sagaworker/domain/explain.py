@@ -12,16 +12,16 @@ from sagaworker.domain.status import RunStatus, StepStatus, WaitingFor
 from sagaworker.domain.steplist import thawed
 
 PASSED_OVER = "saga.recovery_skipped"
-IMPORTS = 4  # of one saga's steps in a row that may end their process, or never end
-IMPORTING_FOR = timedelta(minutes=1)  # an import that is on record for longer has ended, or its process has
+IMPORTS = 4  # imports of one saga's steps in a row that may end their process, or never end
+IMPORTING_FOR = timedelta(minutes=1)  # an import that was noted longer ago has ended, or its process has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """One paragraph about one saga, and what was read for it.
+    """One paragraph about one saga, and the facts beside it.
 
     `seq` is the number of the last journal row: give it to an operator's move, and the move is refused where the saga
-    has gone on since. `next_at`: when something happens by itself, where that is known. `needs_person`: nothing will.
+    has gone on since. `next_at`: when the saga goes on by itself, if known. `needs_person`: only a person moves it.
     `commands`: what a person may do, as commands without their reason.
     """
 
@@ -40,12 +40,12 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Told:
-    """What one case has to say."""
+    """The text and the facts of one case."""
 
     sentences: tuple[str, ...]
     next_at: datetime | None = None
     commands: tuple[str, ...] = ()
-    needs_person: bool = False  # also where there is no command for it
+    needs_person: bool = False  # also without a command for the person
 
 
 def explain(timeline: Timeline, now: datetime) -> Explanation:
@@ -73,9 +73,9 @@ def explain(timeline: Timeline, now: datetime) -> Explanation:
 
 
 def undo_list(timeline: Timeline) -> list[StepResult]:
-    """The rows that a cancel now would undo, in that order; while undoing, those still to be undone; else none.
+    """The rows that a cancel now would undo, in that order; while undoing, the rows still to undo; else no rows.
 
-    A step that is running now is the first: it ends before it is undone.
+    A step that is running now comes first: it ends before it is undone.
     """
     run = timeline.run
     if run.status.is_terminal or run.status is RunStatus.PENDING:
@@ -94,9 +94,9 @@ def undo_list(timeline: Timeline) -> list[StepResult]:
 
 
 def is_passed_over(timeline: Timeline, now: datetime | None = None) -> bool:
-    """Whether the last that happened to a saga which may run is that somebody could not run or recover it.
+    """Whether a saga may run, and its last journal row says that a worker could not run it or a sweep not recover it.
 
-    With `now`: an import of its step that may still be under way is no such thing.
+    With `now`, an import of the saga's step that may still be under way does not count.
     """
     run, journal = timeline.run, timeline.journal
     may_run = not run.status.is_terminal and run.waiting_for is None
@@ -135,7 +135,7 @@ class _Place:
 
     @property
     def error(self) -> str:
-        """What the current row's last attempt said."""
+        """The error of the current row's last attempt."""
         return _line(self.row.error if self.row else None)
 
 
@@ -223,7 +223,7 @@ def _doing(place: _Place) -> str:
     return f"waits to begin it{failed}"
 
 
-def _unheld(place: _Place) -> _Told:  # noqa: PLR0911 - one for each thing that is waited for
+def _unheld(place: _Place) -> _Told:  # noqa: PLR0911 - one for each reason to wait
     run = place.run
     match run.waiting_for:
         case None:
@@ -266,7 +266,7 @@ def _runnable(place: _Place) -> _Told:
 
 
 def _passed_over(place: _Place) -> str:
-    """`Nobody could run it: ... Last tried ...`, from the last journal row; one of an older version says less."""
+    """`Nobody could run it: ... Last tried ...`, from the last journal row; a row of an older version says less."""
     entry = place.timeline.journal[-1]
     data = entry.data
     reason = "; ".join(str(data.get("reason") or "no reason given").splitlines()).removesuffix(".")
@@ -336,7 +336,7 @@ def _why(place: _Place) -> str:
 
 
 def _cancelled_by(place: _Place) -> str:
-    """` by ann (not wanted), then by bob`, from the journal; what an older version noted is the reason alone."""
+    """` by ann (not wanted), then by bob`, from the journal; a row of an older version has the reason alone."""
     asked = [entry.data for entry in place.timeline.journal if entry.type == "saga.cancel_requested"]
     if not any(one.get("who") or one.get("reason") for one in asked):
         return f" ({place.run.cancel_reason})" if place.run.cancel_reason else ""

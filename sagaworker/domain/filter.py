@@ -1,4 +1,4 @@
-"""Which runs a list is of."""
+"""The filter of a list of runs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from sagaworker.domain.status import RunStatus
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """A page of runs, checked: what they have in common, where the page begins, how long it is.
+    """A page of runs, checked: the conditions on the runs, the beginning and the length of the page.
 
-    `after`: the id of the last run of the page before. It costs the same however far back it lies; `offset` counts
-    rows, so a deep one reads all that it leaves out.
+    `after`: the id of the last run of the page before. It costs the same however far back the run lies. `offset` counts
+    rows, so a deep `offset` reads all rows that it leaves out.
     """
 
     statuses: tuple[RunStatus, ...] = ()

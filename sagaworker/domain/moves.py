@@ -1,7 +1,7 @@
-"""Every move: who makes it, and from which status to which. One line here is one statement file of that name.
+"""Every move: its maker, its status before and its status after. One line here is one statement file of that name.
 
-The first line of each file says the same, and a test compares. What else lists moves is made from this table: the failpoints
-(`failpoints.py`), the moves that a late worker is refused (tests/races), and the picture in docs/architecture.md.
+The first line of each file says the same, and a test compares. Other lists of moves are made from this table: the
+failpoints (`failpoints.py`), the moves refused to a late worker (tests/races), and the picture in docs/architecture.md.
 """
 
 from __future__ import annotations
@@ -11,14 +11,12 @@ from enum import StrEnum
 
 
 class Maker(StrEnum):
-    """Who makes a move, and so what the move has to prove before it changes a run."""
+    """Who makes a move. The comment beside each says what the move has to prove before it changes a run."""
 
-    CALLER = "caller"  # anybody: the run's status
-    HOLDER = "holder"  # the worker of the open episode: the fence
-    SWEEP = "sweep"  # a sweep, a witness, a worker that cannot run the saga: the fence it has seen, or that the time has come
-    OPERATOR = (
-        "operator"  # a person: the status, and the journal row at which the person looked; who and why are journaled
-    )
+    CALLER = "caller"  # anybody: proves the run's status
+    HOLDER = "holder"  # the worker of the open episode: proves the fence
+    SWEEP = "sweep"  # a sweep, a witness, a worker that cannot run the saga: proves the fence it has seen, or that the saga is due
+    OPERATOR = "operator"  # a person: proves the status, and the journal row at which the person looked; who and why are journaled
 
 
 @dataclass(frozen=True, slots=True)

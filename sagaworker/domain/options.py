@@ -1,4 +1,4 @@
-"""What may be said of a run, in a start, a definition and the journal: one set of rules."""
+"""The rules for a run's options and texts, the same in a start, a definition and the journal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def checked_text(value: object, name: str, most: int) -> str:
 
 
 def checked_queue(value: object, name: str) -> str:
-    """A queue's name. Brokers take blanks too, but a queue with one is a slip that no worker consumes.
+    """A queue's name. Brokers accept blanks too, but no worker consumes a queue that has one by mistake.
 
     Raises:
         InvalidInput: it is something else.
@@ -62,7 +62,7 @@ def checked_integer(value: object, name: str, least: int, most: int) -> int:
 
 
 def checked_words(text: object, name: str) -> str:
-    """What a person says for the journal: any text that can be stored, of a reasonable length."""
+    """A person's words for the journal: any text that can be stored, of a reasonable length."""
     if not isinstance(text, str) or "\x00" in text or len(text) > MAX_WORDS:
         raise InvalidInput(f"{name} must be text of at most {MAX_WORDS} characters, got {text!r:.80}")
     checked_copy(text, name)
@@ -70,7 +70,7 @@ def checked_words(text: object, name: str) -> str:
 
 
 def checked_note(value: Mapping[str, Any], name: str, most: int) -> dict[str, Json]:
-    """A copy of an object of JSON for a ledger row, of at most so many bytes."""
+    """A copy of a JSON object for a ledger row, of at most so many bytes."""
     note: dict[str, Json] = checked_object(value, name)
     size = len(json.dumps(note))
     if size > most:

@@ -1,4 +1,4 @@
-"""What the ledger holds, as frozen records. They cross every floor; nothing above the ledger sees a database row."""
+"""The ledger's content as frozen records. They cross every floor; no code above the ledger sees a database row."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from sagaworker.domain.values import Json
 class SagaRun:
     """One durable run of a list of steps (`saga_runs`). All instants are aware and by the database's clock.
 
-    `context` is the outputs of all steps folded in order, later names win. While the saga is active it is folded from
-    the ledger at reading; `list` leaves it empty.
+    `context` is the outputs of all steps folded in order; a later output replaces an earlier one of the same name. While
+    the saga is active, each read folds it from the ledger. `list` leaves it empty.
     """
 
     id: str
@@ -69,10 +69,10 @@ def label(kind: str, key: str | None, saga_id: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
-    """One ledger row (`saga_step_results`): what is on record about one step of one saga.
+    """One ledger row (`saga_step_results`): the record of one step of one saga.
 
-    `attempts` counts all that were begun, `failed_attempts` those whose failure was recorded and that were tried again:
-    the ones RETRY limits. An attempt that died with its worker, or was yielded, is none of these.
+    `attempts` counts all attempts that were begun. `failed_attempts` counts attempts whose failure was recorded and that
+    were tried again; RETRY limits these. An attempt that died with its worker, or was yielded, is not among them.
     """
 
     saga_id: str
@@ -137,10 +137,10 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doorbell:
-    """What the message that wakes a worker carries: an id, and hints for people's eyes.
+    """The content of the message that wakes a worker: an id, and hints for people.
 
-    `goes_first`: the saga was interrupted by no fault of its own, and goes before those that wait their turn (on Redis).
-    `ledger`: the identity of the ledger that holds the saga, for a worker of another one that hears this doorbell.
+    `goes_first`: the saga was interrupted by no fault of its own, so its message goes to the front of the queue (on Redis).
+    `ledger`: the identity of the saga's ledger, for a worker of another ledger that takes this message.
     """
 
     saga_id: str
@@ -179,9 +179,9 @@ Ring = Callable[[Sequence[Doorbell]], object]  # sends doorbells, or raises
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepResult:
-    """What one sweep did: takeovers by policy, expired episodes left alone, and doorbells rung again.
+    """The counts of one sweep: takeovers by policy, expired episodes left alone, and doorbells rung again.
 
-    `skipped`: somebody else was first, or the run cannot be recovered (its journal says why). `held_back`: left for
+    `skipped`: another sweep was first, or the run cannot be recovered (its journal says why). `held_back`: left for
     later, because the database has not been reachable for a full lease.
     """
 

@@ -1,4 +1,4 @@
-"""Recovery, pure: whose sagas a sweeper minds, and which policy decides over an orphan."""
+"""Recovery, pure: which sagas a sweep covers, and which policy decides over an orphan."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from sagaworker.domain.records import SweepResult
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """Whose sagas are meant: those of a stack and those without one (None: of all), and exactly those of an env."""
+    """Which sagas are covered: of this stack or without a stack (None: of any stack), and of exactly this environment."""
 
     source_stack: str | None = None
     source_env: str | None = None
 
     @property
     def name(self) -> str:
-        """One text for one scope; sweepers of the same scope take turns by it."""
+        """The name of the scope; sweeps of the same name take turns."""
         return "sweep " + json.dumps([self.source_stack, self.source_env])
 
     @property
@@ -28,18 +28,18 @@ class Scope:
 
 
 def legal_policy(answer: object) -> str | None:
-    """The answer, where it is a policy."""
+    """The answer, if it is a policy."""
     return answer if isinstance(answer, str) and answer in POLICIES else None
 
 
 def decided_policy(asked: str | None, registered: str | None, stored: str | None, recorded: str | None) -> str:
-    """The policy that holds: the callback's, the registered definition's, the database's, the run's own, else fail."""
+    """The first policy given: the callback's, the registered definition's, the database's, the run's own, else fail."""
     return next((policy for policy in (asked, registered, stored, recorded) if policy is not None), "fail")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecoverResult:
-    """What one `recover` did. `problems` has a sentence for each part that failed; the others went on."""
+    """The result of one `recover`. `problems` has a sentence for each part that failed; the other parts were done."""
 
     definitions: int = 0
     mismatched: int = 0
@@ -48,7 +48,7 @@ class RecoverResult:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """As plain numbers, for a task's result."""
+        """The result as plain numbers, for a task's result."""
         swept = {name: getattr(self.sweep, name) for name in self.sweep.__slots__}
         return {
             "definitions": self.definitions,

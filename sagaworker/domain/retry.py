@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 from sagaworker.errors import InvalidInput, StepFailed
 
-MOST = 366 * 86_400  # seconds: longer waits are a mistake, and not every one is a time that a database can hold
+MOST = 366 * 86_400  # seconds: longer waits are a mistake, and the database cannot hold every such time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
     """Up to `max_attempts` attempts; before attempt n+1 wait `base * factor ** (n - 1)` seconds, at most `max_delay`.
 
-    With `jitter` the wait is drawn evenly between half of that and all of it, so that a thousand sagas which failed
+    With `jitter` the wait is drawn evenly between half of that time and all of it, so that a thousand sagas that failed
     together do not return together ("equal jitter", Marc Brooker, Exponential Backoff And Jitter, 2015).
 
-    `retry_on` names exception classes. The default is every exception but `StepFailed`, which says that nothing
-    happened and nothing will: it is retried only where it, or a class derived from it, is listed.
+    `retry_on` names exception classes. The default is every exception but `StepFailed`. `StepFailed` says that nothing
+    happened and nothing will, so it is retried only if it, or a class derived from it, is listed.
 
     >>> RetryPolicy(max_attempts=3, base=0.5, jitter=False).delay(2, 0.0)
     1.0
@@ -44,7 +44,7 @@ class RetryPolicy:
         object.__setattr__(self, "retry_on", tuple(classes))
 
     def covers(self, exception: BaseException) -> bool:
-        """Whether this exception is one to retry."""
+        """Whether this exception is to be retried."""
         if isinstance(exception, StepFailed):
             return any(issubclass(c, StepFailed) and isinstance(exception, c) for c in self.retry_on)
         return issubclass(type(exception), tuple(self.retry_on))

@@ -1,4 +1,4 @@
-"""What the ledger says: the statuses of runs, rows and episodes. The moves between them are in `domain/moves.py`."""
+"""The statuses of runs, rows and episodes in the ledger. The moves between statuses are in `domain/moves.py`."""
 
 from __future__ import annotations
 

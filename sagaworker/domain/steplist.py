@@ -1,4 +1,4 @@
-"""Step lists: what a caller may write, and the frozen form the ledger keeps."""
+"""Step lists: the forms that a caller may write, and the frozen form that the ledger keeps."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class StepEntry:
 
     @property
     def short_name(self) -> str:
-        """What the step is called where it declares no NAME: the last word of its dotted name."""
+        """The name of a step that declares no NAME: the last word of its dotted name."""
         return short_name(self.step)
 
     @property
     def frozen(self) -> Json:
-        """The JSON form in `saga_runs.step_modules`: text where the name is all there is."""
+        """The JSON form in `saga_runs.step_modules`: plain text for an entry that is only a name."""
         if self.id is None and not self.params and self.depends_on is None:
             return self.step
         entry: dict[str, Json] = {"step": self.step}

@@ -15,9 +15,9 @@ _PARAMETERS = ["self", "asynchronous"]
 
 
 def keep_client(channel: Any) -> None:
-    """From now on this channel keeps the client of its commands, for as long as it keeps the pool of its connections.
+    """Make this channel keep one client for its commands, as long as it keeps its pool of connections.
 
-    On other brokers, and with a kombu that makes its clients in another way, nothing happens.
+    Does nothing on other brokers, or with a kombu that makes its clients in another way.
     """
     if not isinstance(channel, Channel) or _MAKER in vars(channel):
         return
@@ -29,7 +29,7 @@ def keep_client(channel: Any) -> None:
     def create(asynchronous: bool = False) -> Any:  # noqa: FBT001, FBT002 - kombu's signature
         nonlocal kept
         if asynchronous:
-            return make(asynchronous=True)  # it holds a connection, so kombu keeps it by itself
+            return make(asynchronous=True)  # such a client holds a connection, so kombu keeps it by itself
         if kept is None or kept.connection_pool is not channel.pool:
             kept = make()
         return kept

@@ -1,8 +1,8 @@
 """The front of a queue on Redis, for a saga that was interrupted.
 
-It stands in the middle of its work and holds what others want, so it does not wait behind everything that was started since,
-least of all after a loss of workers. Priorities would not do: kombu asks the first list of every queue before the second of
-any, so what is at a lower priority starves behind the ordinary tasks of another queue of the same worker.
+An interrupted saga is in the middle of its work and may hold what other sagas want. So it does not wait behind all sagas
+that were started since, least of all after a loss of workers. Priorities would not do: kombu asks the first list of every
+queue before any second list, so lower priorities starve behind the ordinary tasks of the same worker's other queues.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _NEEDED = ("_put", "_q_for_pri", "_get_message_priority", "conn_or_acquire")
 
 @contextmanager
 def at_the_front(channel: Any) -> Iterator[None]:
-    """What is published on this channel within goes to the end of its list that consumers take from.
+    """Within: messages published on this channel go to the end of their list from which consumers take.
 
-    On other brokers than Redis it takes its turn, and with a kombu that does this in another way: a doorbell that waits is
-    better than none. Not safe between threads, as a channel is not.
+    On other brokers than Redis, or with a kombu that stores in another way, a message waits for its turn: a doorbell that
+    waits is better than no doorbell. Not safe between threads, like a channel.
     """
     if not isinstance(channel, Channel) or not all(hasattr(channel, name) for name in _NEEDED):
         yield
@@ -37,7 +37,7 @@ def at_the_front(channel: Any) -> Iterator[None]:
 
 
 def _put(channel: Any, queue: str, message: dict[str, Any], *, _publish_batch: Any = None, **_: Any) -> None:
-    """As kombu's own (5.7), with RPUSH for LPUSH: its consumers take by BRPOP. Only a queue that expires is not prolonged."""
+    """Kombu's own method (5.7) with RPUSH for LPUSH: consumers take by BRPOP. It does not prolong a queue that expires."""
     key = channel._q_for_pri(queue, channel._get_message_priority(message, reverse=False))  # noqa: SLF001
     if _publish_batch is not None:
         _publish_batch.add("rpush", key, dumps(message))

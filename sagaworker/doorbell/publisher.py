@@ -1,7 +1,7 @@
 """The doorbell: the Celery message that wakes a worker for one saga.
 
-It carries the saga's id, and for people's eyes a display name. It may be lost, doubled, late or reordered without harm:
-the ledger knows what is to be done, and the sweep rings again what was not heard.
+A doorbell carries the saga's id, and a display name for people. It may be lost, doubled, late or reordered without
+harm: the ledger knows what is to be done, and the sweep rings again for a doorbell that nobody took.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from sagaworker.settings import Settings
 RUN_SAGA = "sagaworker.run_saga"
 LEDGER = "sagaworker_ledger"  # the header with the identity of the ledger that has the saga
 
-# Of a message that is put back: kept as they are.
+# Fields of a message that stay as they are when it is put back.
 KEPT = (
     *("expires", "shadow", "argsrepr", "kwargsrepr", "reply_to", "ignore_result", "root_id", "parent_id", "origin"),
     *("callbacks", "errbacks", "chain", "chord", "group_index"),
 )
 
-ANSWER_WITHIN = 1.0  # seconds for the broker to accept a connection or to answer; later, the sweep rings
-BATCH_FROM = 3  # fewer are sent one by one: a pipeline costs more than it saves
-MODELS = 64  # of messages, kept
+ANSWER_WITHIN = 1.0  # seconds for the broker to accept a connection or to answer; after that, the sweep rings
+BATCH_FROM = 3  # fewer doorbells are sent one by one: a pipeline costs more than it saves
+MODELS = 64  # ready-made messages kept
 CONNECTIONS = 4  # one for each thread that rings at the same time; a fifth waits
 
 
@@ -51,9 +51,9 @@ def direct_queue(name: str, arguments: dict[str, Any] | None = None) -> Queue:
 
 
 def verified(broker_url: str) -> dict[str, Any] | None:
-    """Celery's `broker_use_ssl` for that URL: `rediss://` and `amqps://` alone encrypt without knowing to whom they speak.
+    """Celery's `broker_use_ssl` for that URL: `rediss://` and `amqps://` alone encrypt without checking the server.
 
-    What the URL itself says (`?ssl_cert_reqs=...&ssl_ca_certs=...`) wins on Redis.
+    On Redis, options in the URL itself (`?ssl_cert_reqs=...&ssl_ca_certs=...`) override this.
     """
     if broker_url.startswith("rediss://"):
         return {"ssl_cert_reqs": ssl.CERT_REQUIRED}
@@ -63,9 +63,9 @@ def verified(broker_url: str) -> dict[str, Any] | None:
 
 
 class _OfEachHost(dict[str, Any]):
-    """Options of TLS whose `server_hostname` kombu fills in where it is None: for each host of the URL anew.
+    """TLS options in which kombu fills in `server_hostname`, None here, anew for each host of the URL.
 
-    kombu asks for the item, and hands the whole over; it would keep the first host's name for all.
+    kombu reads the item and then passes on the whole dict; a plain dict would keep the first host's name for all.
     """
 
     def __getitem__(self, name: str) -> Any:
@@ -73,15 +73,15 @@ class _OfEachHost(dict[str, Any]):
 
 
 def as_every_worker_reads(app: Celery) -> dict[str, Any]:
-    """How a message is sent so that every worker can read it and the broker keeps it, however the app sends its others.
+    """Options with which every worker can read a message and the broker keeps it, however the app sends other messages.
 
-    A compressor may be missing elsewhere; gzip is not. None at all would be the app's.
+    The app's compressor may be missing in a worker; gzip is always there. Leaving the option out would use the app's.
     """
     return {"serializer": "json", "compression": "gzip" if app.conf.task_compression else None, "delivery_mode": 2}
 
 
 class _Connections(ConnectionPool):
-    """Not closed after a fork: to close an AMQP connection in a child shuts the socket down for its parent too."""
+    """Not closed after a fork: closing an AMQP connection in a child shuts down the parent's socket too."""
 
     close_after_fork = False
 
@@ -119,7 +119,7 @@ class Doorbells:
             broker_connection_timeout=ANSWER_WITHIN,
             broker_transport_options=dict(settings.broker_options or {}),
             broker_use_ssl=verified(settings.broker_url),
-            # How the workers declare their queues is not known here: a bare declaration would keep them from it.
+            # The workers' queue declarations are not known here, and a bare one would keep them from declaring theirs.
             task_queues=[],
             task_create_missing_queues=False,
             task_default_queue=None,
@@ -135,24 +135,24 @@ class Doorbells:
             producers.connections.force_close_all()
 
     def ring(self, doorbells: Sequence[Doorbell]) -> None:
-        """Send them all, many in one round trip where the broker can; no doorbell waits for a worker's answer.
+        """Send all doorbells, many in one round trip where the broker can; none waits for a worker's answer.
 
         Raises:
-            Exception: what the broker's library raises. Some, all or none were sent: the caller treats them as lost,
-                and one too many is harmless.
+            Exception: an error of the broker's library. Some, all or no doorbells were sent: the caller treats them as
+                lost, since one too many is harmless.
         """
         if not doorbells:
             return
         self._published(partial(self._ring, doorbells=doorbells))
 
     def again(self, request: Any, *, seconds: float, headers: Mapping[str, Any]) -> None:
-        """Send the message that a worker has in hand once more, to the same queue, due after so many seconds.
+        """Send the message that a worker has in hand again, to the same queue, due after so many seconds.
 
-        The message keeps its id. `headers` are added to it. It is due sooner where the broker would otherwise deliver it
+        The message keeps its id and gets `headers` added. It is due sooner where the broker would otherwise deliver it
         a second time while it waits in a worker.
 
         Raises:
-            Exception: what the broker's library raises; whether it was sent is not known.
+            Exception: an error of the broker's library; whether the message was sent is not known.
         """
         visible = (self._app.conf.broker_transport_options or {}).get("visibility_timeout")
         seconds = min(seconds, float(visible) / 4) if visible else seconds
@@ -163,11 +163,11 @@ class Doorbells:
         try:
             self._send(publish, declares=True)
         except Exception:
-            # A connection that the broker closed while idle shows only now, and at once: worth one fresh connection.
-            # A broker that is down refuses again at once; one that does not answer has used up its time.
+            # A connection that the broker closed while idle fails only now, and at once: worth one fresh connection.
+            # A broker that is down refuses again at once; a broker that does not answer has used up its time.
             if time.monotonic() - began > ANSWER_WITHIN / 2:
                 raise
-            # Nor does it matter to this message that the broker has its queue with other arguments.
+            # The second try does not declare the queue: the broker may have it with other arguments.
             self._send(publish, declares=False)
 
     def _send(self, publish: Callable[..., None], *, declares: bool) -> None:
@@ -193,7 +193,7 @@ class Doorbells:
                     self._publish(producer, doorbell, uuid(), label=doorbell.label, declares=declares)
 
     def _model(self, producer: Producer, doorbell: Doorbell, *, declares: bool) -> ready.Model | None:
-        """The message of doorbells that go to the same queue from the same ledger; made once."""
+        """The ready-made message for doorbells to the same queue from the same ledger; made once."""
         kind = (doorbell.queue, doorbell.priority, doorbell.ledger)
         if kind not in self._models:
             if len(self._models) >= MODELS:
@@ -222,7 +222,7 @@ class Doorbells:
     def _publish_again(
         self, producer: Producer, *, request: Any, seconds: float, headers: Mapping[str, Any], declares: bool
     ) -> None:
-        get = request.get  # a client in another language may have left out what is optional
+        get = request.get  # a client in another language may have left out optional fields
         stamps = get("stamps") or {}
         message = self._app.amqp.as_task_v2(
             request.id,
@@ -230,7 +230,7 @@ class Doorbells:
             args=tuple(request.args),
             kwargs=request.kwargs,
             countdown=seconds,
-            # What waits for its result, as a chain does, and all that else was said of it.
+            # Whatever waits for the result, such as a chain, and the other options of the message.
             **{name: get(name) for name in KEPT},
             group_id=get("group"),
             retries=get("retries") or 0,
@@ -242,7 +242,7 @@ class Doorbells:
         options = {} if delivered.get("priority") is None else {"priority": delivered["priority"]}
         kept = {**(get("headers") or {}), **headers}
         if delivered.get("exchange"):
-            # It came by the bindings of the host's own queue: so it goes.
+            # It came by the bindings of the host's own queue, so send it the same way.
             options |= {"exchange": delivered["exchange"], "routing_key": delivered.get("routing_key")}
         self._hand_over(
             producer,
@@ -257,11 +257,11 @@ class Doorbells:
     def _hand_over(
         self, producer: Producer, task: str, message: Any, name: str, *, declares: bool, **options: Any
     ) -> None:
-        """To the queue of that name by the anonymous exchange, so that no binding is needed for it to arrive.
+        """Send to the queue of that name by the anonymous exchange, which needs no binding.
 
-        Unless an exchange and a routing key are given.
+        If an exchange and a routing key are given, send by those.
         """
-        to: dict[str, Any] = {"exchange_type": "given"}  # none that Celery would change the exchange for
+        to: dict[str, Any] = {"exchange_type": "given"}  # no type for which Celery would change the exchange
         if "exchange" not in options:
             to = {"queue": direct_queue(name), "declare": self._declared(name) if declares else []}
         self._app.amqp.send_task_message(
@@ -269,7 +269,7 @@ class Doorbells:
         )
 
     def _declared(self, name: str) -> list[Queue]:
-        """The queue as the app declares it, so that a worker of the app finds it as it wants it; else nothing."""
+        """The queue as the app declares it, so that the app's workers can declare it too; else nothing."""
         try:
             return [self._app.amqp.queues[name]]
         except KeyError:
@@ -288,7 +288,7 @@ class Doorbells:
 
 
 def _bounded(connection: Connection) -> Connection:
-    """The same connection, trying once and waiting no longer than ANSWER_WITHIN for anything."""
+    """The same connection, but with one try, and waits of at most ANSWER_WITHIN."""
     options: dict[str, Any] = {
         **(connection.transport_options or {}),
         "max_retries": 0,

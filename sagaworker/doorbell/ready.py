@@ -1,6 +1,6 @@
-"""Ready-made doorbells on Redis: the message that Celery and kombu made for a first one, with the next one's words in it.
+"""Ready-made doorbells on Redis: the message that Celery and kombu made for the first doorbell, with the next one's words.
 
-They take longer to make a message than Redis takes to store it, and our messages differ in a few words only.
+Celery and kombu take longer to make a message than Redis to store it, and our messages differ in a few words only.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _NEEDED = ("_put", "_q_for_pri", "_get_message_priority", "_expires", "conn_or_a
 _WORDS = tuple(f"sagaworker-{name}-goes-here" for name in ("id", "saga", "label", "tag", "body"))
 ID, SAGA, LABEL, _TAG, _BODY = _WORDS
 _ANY = re.compile(f"({'|'.join(_WORDS)})")
-_PLAIN = re.compile(r"[\w-]+", re.ASCII)  # what reads the same in Python and in JSON
+_PLAIN = re.compile(r"[\w-]+", re.ASCII)  # text that is written the same in Python and in JSON
 _AT_ONCE = 500  # messages in one command
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A message with places for its words, and the list that it goes to."""
+    """A message with places for a doorbell's words, and the key of its list."""
 
     key: str
     pieces: tuple[str, ...]  # text, word, text, word, ..., text
@@ -51,9 +51,9 @@ class Model:
 
 
 def is_possible(producer: Producer, doorbells: Sequence[Doorbell]) -> bool:
-    """Whether messages may pass by Celery's and kombu's making of them: on Redis, where nobody looks on.
+    """Whether messages need not be made by Celery and kombu: on Redis, where nobody listens to the making.
 
-    Tracing and error reports listen to Celery's signals, or put themselves in the place of kombu's `publish`.
+    Tracing and error reports listen to Celery's signals, or replace kombu's `publish`.
     """
     channel = producer.channel
     return (
@@ -68,7 +68,7 @@ def is_possible(producer: Producer, doorbells: Sequence[Doorbell]) -> bool:
 
 @contextmanager
 def caught(channel: Any) -> Iterator[list[tuple[str, dict[str, Any]]]]:
-    """What is published on this Redis channel within is not sent: it is in the list, with its queue."""
+    """Within: messages published on this Redis channel are not sent, but put into the list with their queues."""
     messages: list[tuple[str, dict[str, Any]]] = []
 
     def put(queue: str, message: dict[str, Any], **_: Any) -> None:
@@ -82,9 +82,10 @@ def caught(channel: Any) -> Iterator[list[tuple[str, dict[str, Any]]]]:
 
 
 def model(channel: Any, messages: Sequence[tuple[str, dict[str, Any]]]) -> Model | None:
-    """What was caught of the doorbell of ID, SAGA and LABEL, as a model; None where its words are not where they should be.
+    """The model from the caught doorbell of ID, SAGA and LABEL; None where these words are not in their places.
 
-    They are not where the app compresses its messages, for one. Nor may kombu have more to do than to store it.
+    For example, the words are not there where the app compresses its messages. None too for a queue that expires, since
+    kombu then does more than store the message.
     """
     if len(messages) != 1:
         return None
@@ -102,7 +103,7 @@ def model(channel: Any, messages: Sequence[tuple[str, dict[str, Any]]]) -> Model
 
 
 def put(channel: Any, doorbells: Sequence[tuple[Model, Doorbell]]) -> None:
-    """Store their messages, many in one command: at the front of their list (see head_of_queue.py) those that go first."""
+    """Store the messages, many in one command; doorbells that go first at the front of their list (see head_of_queue.py)."""
     with channel.conn_or_acquire() as client:
         for (key, goes_first), some in groupby(doorbells, key=lambda one: (one[0].key, one[1].goes_first)):
             messages = [model.filled(doorbell) for model, doorbell in some]

@@ -1,6 +1,6 @@
 """PostgreSQL and Valkey from wheels, and a supervisor: for `sagaworker up`, the demo, development and tests. Linux.
 
-Nothing here outlives the process that started it, and nothing is changed that is the user's.
+No server outlives the process that started it, and nothing of the user's is changed.
 """
 
 from sagaworker.embedded.folder import FolderInUse

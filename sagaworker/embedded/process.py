@@ -25,7 +25,7 @@ _LOG_LINES = 15
 
 
 class ServerFailed(SagaworkerError):
-    """An embedded server could not be started. Nothing of it is left running."""
+    """An embedded server could not be started. None of its processes is left running."""
 
     def __init__(self, name: str, problem: str, remedy: str = "") -> None:
         super().__init__(name, problem, remedy)
@@ -46,9 +46,9 @@ class Account:
 
     @classmethod
     def for_servers(cls, existing_data: Path) -> Account | None:
-        """Who runs a server: None (stay who we are) unless we are root, whom PostgreSQL refuses.
+        """The account that runs a server: None (our own) unless we are root, which PostgreSQL refuses.
 
-        Root takes the owner of the data that is there, so that a folder made by a user keeps working, else `nobody`.
+        Root takes the owner of existing data, so that a folder made by a user keeps working, else `nobody`.
         """
         if os.geteuid() != 0:
             return None
@@ -63,9 +63,9 @@ class Account:
         return cls(nobody.pw_uid, nobody.pw_gid)
 
     def can_reach(self, *paths: Path) -> bool:
-        """Whether this account may enter every folder and execute every file named; asked of the kernel, as it."""
+        """Whether this account may enter every folder and execute every file named: a process of that account tries."""
         asked = _command(["--reach", *map(str, paths)], account=self, death_signal=signal.SIGKILL)
-        # The folder this process stands in may be closed to the account.
+        # The account may not be able to enter our working folder.
         return subprocess.run(asked, check=False, cwd="/", stderr=subprocess.DEVNULL).returncode == 0
 
 
@@ -88,7 +88,7 @@ def spawn(
 
     The kernel sends `death_signal` to the child when the *thread* that called this ends, killed or not: call it from a
     thread that lives as long as the child (ServerProcess and Supervisor each keep one). The session keeps a Ctrl-C in
-    the terminal away from the child: who started it stops it.
+    the terminal away from the child: its starter stops it.
     """
     return subprocess.Popen(
         _command(argv, account=account, death_signal=death_signal),
@@ -130,12 +130,12 @@ class ServerProcess:
             raise ServerFailed(Path(argv[0]).name, str(answer)) from answer
         self._process = answer
         if config and answer.stdin is not None:
-            # Over a pipe: a password never shows in `ps` and is in no file the server's account must read.
+            # Over a pipe: a password never shows in `ps`, and is in no file that the server's account must read.
             try:
                 with answer.stdin as pipe:
                     pipe.write(config.encode())
             except BrokenPipeError:
-                pass  # It ended already; whoever waits for readiness reports why.
+                pass  # It ended already; the wait for readiness reports why.
 
     @property
     def pid(self) -> int:
@@ -146,7 +146,7 @@ class ServerProcess:
         return not self._ended.is_set()
 
     def wait(self, timeout: float) -> bool:
-        """Wait for the end, in seconds; True when it has ended."""
+        """Wait so many seconds for the end; True when the server has ended."""
         return self._ended.wait(timeout)
 
     def stop(self, *signals: tuple[signal.Signals, float]) -> None:
@@ -163,29 +163,29 @@ def log_tail(log: Path) -> str:
 
 
 def server_env() -> dict[str, str]:
-    """An environment in which no PG* variable or locale of the user changes what a server does."""
+    """An environment in which no PG* variable or locale of the user changes a server's behaviour."""
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
 
 
 def servers_in(folder: Path, names: frozenset[str]) -> list[psutil.Process]:
-    """Processes called one of `names` that work in `folder`, whoever started them.
+    """Processes called one of `names` that work in `folder`, no matter who started them.
 
-    A server stands in its data folder, so this finds what a killed owner left, PostgreSQL's backends too, without
-    trusting a pid file whose number may by now be somebody else's.
+    A server's working folder is its data folder, so this finds the processes that a killed owner left, PostgreSQL's
+    backends too. A pid file is not trusted: another process may have its number by now.
     """
     where, found = os.path.realpath(folder), []
     for process in psutil.process_iter():
         try:
-            # The name first: it also spares a shell in which somebody went to look at the data.
+            # The name too: a person's shell may be in the data folder.
             if process.name() in names and process.cwd() == where:
                 found.append(process)
-        except psutil.Error:  # It may end, or be closed to us, between two questions.
+        except psutil.Error:  # The process may end, or be closed to us, between two questions.
             continue
     return found
 
 
 def end_all(processes: Iterable[psutil.Process], *signals: tuple[signal.Signals, float]) -> None:
-    """Send each signal to those that no other of them started and wait that many seconds; SIGKILL, to all, is last."""
+    """Send each signal to the topmost of the processes and wait that many seconds; at last SIGKILL to all."""
     left = list(processes)
     for number, seconds in (*signals, (signal.SIGKILL, 10.0)):
         pids = {process.pid for process in left}
@@ -196,12 +196,12 @@ def end_all(processes: Iterable[psutil.Process], *signals: tuple[signal.Signals,
                     process.send_signal(number)
         deadline = time.monotonic() + seconds
         while (left := [process for process in left if _lives(process)]) and time.monotonic() < deadline:
-            time.sleep(0.02)  # They are not our children: there is nothing to wait on everywhere psutil runs.
+            time.sleep(0.02)  # They are not our children, so we cannot wait for them as a parent would.
 
 
 def _lives(process: psutil.Process) -> bool:
     try:
-        # In a container whose first process reaps nobody, the dead stay as zombies.
+        # In a container whose first process reaps no children, dead processes stay as zombies.
         return process.is_running() and bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False

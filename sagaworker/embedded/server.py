@@ -1,4 +1,4 @@
-"""What every embedded server does: it has one folder and one owner, keeps its port, and goes with its owner."""
+"""The base of every embedded server: one folder, one owner, a port that stays, and an end with its owner."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class EmbeddedServer(ABC):
 
     _name: ClassVar[str]
     _process_names: ClassVar[frozenset[str]]
-    _endings: ClassVar[tuple[tuple[signal.Signals, float], ...]]  # Signals that end it politely, and how long they get.
+    _endings: ClassVar[tuple[tuple[signal.Signals, float], ...]]  # Signals of the polite end, with seconds to wait.
 
     def __init__(self, folder: Path, durable: bool = True) -> None:  # noqa: FBT001, FBT002
         self._folder = ServerFolder(folder)
@@ -48,7 +48,7 @@ class EmbeddedServer(ABC):
         return self._url
 
     def start(self) -> str:
-        """Start, first making what is missing; returns the URL. Running: the URL.
+        """Make what is missing, start the server, and return its URL. Of a running server, just return the URL.
 
         Raises:
             FolderInUse: another live process owns the folder.
@@ -69,7 +69,7 @@ class EmbeddedServer(ABC):
         return self._url
 
     def stop(self) -> None:
-        """Stop, writing what is to be kept, and give the folder up; within 30 s, by force if need be."""
+        """Stop, writing the data that are kept, and give the folder up; within 30 s, by force if need be."""
         if self._process is not None:
             self._process.stop(*self._endings)
             self._process = None
@@ -95,7 +95,7 @@ class EmbeddedServer(ABC):
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    # -- what each server says of itself -------------------------------------------------------------------------------
+    # -- for each server to define -------------------------------------------------------------------------------------
 
     @abstractmethod
     def _prepare(self, account: Account | None) -> None:
@@ -114,7 +114,7 @@ class EmbeddedServer(ABC):
         """Whether the server we started is ready."""
 
     def _complete(self) -> None:  # noqa: B027 - most servers need no more
-        """What is still to be made once the server is ready."""
+        """Make what can only be made once the server is ready."""
 
     # ------------------------------------------------------------------------------------------------------------------
 
@@ -129,12 +129,12 @@ class EmbeddedServer(ABC):
         return self._data
 
     def _settled(self) -> Account | None:
-        """Choose where the data are and who runs the server; nobody works in the data after this."""
+        """Choose the data's folder and the server's account; end every process that still works in the data."""
         account = Account.for_servers(self._folder.path / "data")
         self._data = self._folder.data(account, durable=self._durable)
         if self._data.parent != self._folder.path:
             account = Account.for_servers(self._data)
-        # The lock is ours, so whoever works in the data folder has lost its owner.
+        # The lock is ours, so a server in the data folder has lost its owner.
         end_all(servers_in(self._data, self._process_names), *self._endings)
         return account
 
@@ -147,7 +147,7 @@ class EmbeddedServer(ABC):
                 return
             if self._process.running or port_is_free(port):
                 break
-            # Somebody took the port between our look and the server's; the next round chooses another.
+            # Another process took the port between our look and the server's; the next round chooses another port.
         raise ServerFailed(self._name, "a server that did not get ready", log_tail(self._started().log))
 
     def _ready(self, process: ServerProcess) -> bool:

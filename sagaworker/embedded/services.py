@@ -1,4 +1,4 @@
-"""The servers that `sagaworker up`, the demo and development need: those whose URL is not given."""
+"""The servers for `sagaworker up`, the demo and development: an embedded one for each URL that is not given."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Services:
         return dict(self._env)
 
     def start(self) -> dict[str, str]:
-        """Start what is not given and return `env`; if one fails, none is left running.
+        """Start the servers that are not given and return `env`; if one fails, none is left running.
 
         Raises:
             FolderInUse: another live process owns the folder.
@@ -65,7 +65,7 @@ class Services:
         return self.env
 
     def stop(self) -> None:
-        """Stop what was started, the broker first. What uses them must have ended."""
+        """Stop the servers that were started, the broker first. Their clients must have ended."""
         self._running.close()
 
     def __enter__(self) -> Self:
@@ -79,5 +79,5 @@ class Services:
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         if not self.folder.exists():
             make_folder(self.folder, 0o711 if os.geteuid() == 0 else 0o700)
-            # It tends to be made in a checkout.
+            # The folder is often in a checkout.
             (self.folder / ".gitignore").write_text("*\n")

@@ -1,7 +1,7 @@
-"""Run the processes of `sagaworker up` and the demo: show what they print, restart what dies, stop all politely.
+"""Run the processes of `sagaworker up` and the demo: show their output, restart a dead one, stop all politely.
 
-honcho does the first two; it ends children by SIGTERM to their whole group and SIGKILL five seconds later, which kills
-pool children in the middle of a step, restarts nothing, and leaves its children behind when it is killed itself.
+honcho runs processes and shows their output. It ends children by SIGTERM to the whole group and SIGKILL five seconds
+later, which kills pool children in the middle of a step. It restarts nothing, and leaves its children behind when killed.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "red")
 _LINE_BYTES = 65_536
 _FIRST_DELAY = 0.2
 _LONGEST_DELAY = 10.0
-_GROUP_SECONDS = 5.0  # For the killed to be gone; one that hangs in the kernel is not waited for longer.
-_STEADY = 10.0  # After so many seconds of life a death is a new story and the delay starts anew.
+_GROUP_SECONDS = 5.0  # For killed processes to be gone; do not wait longer for one that hangs in the kernel.
+_STEADY = 10.0  # After a life of so many seconds, the delay before a restart begins anew.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +50,8 @@ class Supervisor:
     """Keep processes running, each in a session of its own; stop them one after another in the order given.
 
     A child that ends unasked, for whatever reason, is started again after 0.2 s, doubling up to 10 s while it keeps
-    dying; what is left of its group is killed first, so that two generations never run at once. When this process is
-    killed the kernel kills the children too. Output comes line by line from threads of its own: `output(name, line)`.
+    dying; the rest of its group is killed first, so that two generations never run at once. When this process is
+    killed the kernel kills the children too. Threads call `output(name, line)` for each line of output.
 
     >>> with Supervisor([Process(name="hi", argv=["echo", "hello"])]) as supervisor:  # doctest: +SKIP
     ...     supervisor.wait()
@@ -61,7 +61,7 @@ class Supervisor:
         names = [process.name for process in processes]
         output = output or coloured_output(names)
         self._watched = {process.name: _Watched(process, output) for process in processes}
-        # A queue and not an Event: its put may interrupt its own get, as a signal handler does.
+        # A queue and not an Event: a signal handler's put may interrupt the get of the same thread.
         self._requests: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._asked = False
 
@@ -79,7 +79,7 @@ class Supervisor:
         self._requests.get()
 
     def request_stop(self) -> None:
-        """Let `wait` return; from any thread or signal handler. A second request kills what is still there."""
+        """Let `wait` return; from any thread or signal handler. A second request kills the children that still run."""
         if self._asked:
             for watched in self._watched.values():
                 watched.kill()
@@ -87,7 +87,7 @@ class Supervisor:
         self._requests.put(None)
 
     def stop(self) -> None:
-        """SIGTERM to each main process in turn, wait its grace, SIGKILL to its group; nothing is left after this."""
+        """SIGTERM to each main process in turn, wait its grace, SIGKILL to its group; no child is left after this."""
         for watched in self._watched.values():
             watched.stop()
 
@@ -114,7 +114,7 @@ class Supervisor:
 
 
 def coloured_output(names: Sequence[str], console: Console | None = None) -> Output:
-    """Lines on the console, each after the name of its process in a colour of its own."""
+    """Print lines on the console, each after the name of its process, one colour for each process."""
     console = console or Console(highlight=False)
     width = max(map(len, names), default=0)
     colours = dict(zip(names, itertools.cycle(_COLOURS), strict=False))
@@ -135,7 +135,7 @@ class _Watched:
     def __init__(self, process: Process, output: Output) -> None:
         self._process = process
         self._output = output
-        # Held while the child is being started or reaped, so that its number is never signalled once it is free.
+        # Held while the child is started or reaped, so that a freed process number is never signalled.
         # Reentrant: a second Ctrl-C interrupts `stop`.
         self._lock = threading.RLock()
         self._child: subprocess.Popen[bytes] | None = None
@@ -192,7 +192,7 @@ class _Watched:
         reader = threading.Thread(target=self._read, args=[child.stdout], daemon=True)
         reader.start()
         status = self._reap(child)
-        reader.join(1.0)  # Its last words first; somebody outside the group may hold the pipe for ever.
+        reader.join(1.0)  # For its last lines. Not longer: a process outside the group may keep the pipe open.
         return f"killed by {signal.Signals(-status).name}" if status < 0 else f"status {status}"
 
     def _spawn(self) -> subprocess.Popen[bytes]:
@@ -201,12 +201,12 @@ class _Watched:
         return spawn(self._process.argv, death_signal=signal.SIGKILL, env=env, stdout=subprocess.PIPE)
 
     def _reap(self, child: subprocess.Popen[bytes]) -> int:
-        # Not reaped yet: as long as the dead leader keeps its number, the group's number is nobody else's.
+        # Before reaping: while the dead leader keeps its number, no other group can have that number.
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         _kill_group(child.pid)
         deadline = time.monotonic() + _GROUP_SECONDS
         while _group_lives(child.pid) and time.monotonic() < deadline:
-            time.sleep(0.01)  # They are not our children: there is nothing to wait on.
+            time.sleep(0.01)  # They are not our children, so we cannot wait for them.
         with self._lock:
             self._child = None
             return child.wait()
@@ -217,7 +217,7 @@ class _Watched:
                 self._say(line.decode(errors="replace").rstrip("\r\n"))
 
     def _say(self, line: str) -> None:
-        # A terminal that has gone must not stop us reading: the child would block on a full pipe.
+        # Go on reading when the terminal has gone: the child would block on a full pipe.
         with contextlib.suppress(OSError, ValueError):
             self._output(self._process.name, line)
 
@@ -230,7 +230,7 @@ def _kill_group(leader: int) -> None:
 def _group_lives(leader: int) -> bool:
     for pid in psutil.pids():
         with contextlib.suppress(ProcessLookupError, PermissionError, psutil.Error):
-            # Group first: it costs a system call, the state a file.
+            # The group first: it costs a system call, the state costs a file.
             if os.getpgid(pid) == leader and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
                 return True
     return False

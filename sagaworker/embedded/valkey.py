@@ -19,8 +19,8 @@ class EmbeddedValkey(EmbeddedServer):
     """Valkey on 127.0.0.1 in a folder of its own, with a password, for one owner process.
 
     As root it runs as `nobody`. It ends with the owner, killed or not, and a second start finds the data on the same
-    port: what was acknowledged is in the append-only file (a crash of the machine may lose its last second).
-    `durable=False` is for tests: nothing is kept. `url` is that of database 0.
+    port: acknowledged writes are in the append-only file (a crash of the machine may lose its last second).
+    `durable=False` is for tests: nothing is kept. `url` leads to database 0.
     """
 
     _name = "Valkey"
@@ -37,7 +37,7 @@ class EmbeddedValkey(EmbeddedServer):
         return f"redis://:{self._folder.password()}@127.0.0.1:{port}/0"
 
     def _launched(self, port: int, account: Account | None) -> ServerProcess:
-        argv = [str(valkey_program(account)), "-"]  # The configuration comes by standard input.
+        argv = [str(valkey_program(account)), "-"]  # The configuration is read from standard input.
         return ServerProcess(
             argv, death_signal=signal.SIGTERM, account=account, cwd=self._data_place(), log=self._folder.log(),
             config=self._config(port),
@@ -51,8 +51,8 @@ class EmbeddedValkey(EmbeddedServer):
         return "\n".join([*lines, ""])
 
     def _answers(self, process: ServerProcess) -> bool:
-        """By its word for its process id: another server may have taken the port."""
-        once = Retry(NoBackoff(), 0)  # Its own retries sleep, up to seconds.
+        """Whether the server answers with its own process id: another server may have taken the port."""
+        once = Retry(NoBackoff(), 0)  # The client's own retries would sleep, up to seconds.
         with redis.Redis.from_url(self._url, socket_connect_timeout=1, socket_timeout=1, retry=once) as client:
             try:
                 return bool(client.info("server")["process_id"] == process.pid)

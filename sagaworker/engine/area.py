@@ -1,4 +1,4 @@
-"""What the parts of the engine share: the objects that `Engine` composes once."""
+"""The base of the parts of the engine: the objects that `Engine` composes once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sagaworker.starts.starts import Starts
 
 
 class Area:
-    """One part of the engine: its methods are those of one capability. `Engine` sets what stands here."""
+    """One part of the engine: the methods of one capability. `Engine` sets the attributes below."""
 
     settings: Settings
     database: Database

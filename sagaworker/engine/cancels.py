@@ -19,9 +19,9 @@ class EngineCancels(EngineDoorbells):
     ) -> CancelAnswer:
         """Ask for a cancel. An accepted cancel never ends `completed`. The journal keeps who asked and why, each time.
 
-        "cancelled": nothing had begun, it is over. "requested": the running step finishes and then all is undone.
-        "not_active": it is terminal or already undoing; nothing changed. With `request`, an id of the caller's own, the same
-        request again does nothing and has the same answer.
+        "cancelled": nothing had begun, the saga is over. "requested": the running step finishes, then all steps are undone.
+        "not_active": the saga is terminal or already undoing; nothing changed. With `request`, an id of the caller's own,
+        the same request again does nothing and has the same answer.
         """
         saga_id = self.id_of(saga_id, to_move=True)
         for name, text in (("reason", reason), ("who", who), ("request", request)):

@@ -13,23 +13,23 @@ from sagaworker.ledger.outage import REFUSAL, reason
 
 log = logging.getLogger(__name__)
 
-ASKED_EVERY = 60.0  # seconds for which a ledger's identity is remembered, and that it cannot be read
+ASKED_EVERY = 60.0  # seconds for which a ledger's identity is remembered, or the failure to read it
 
 
 class EngineDoorbells(EngineReads):
-    """Doorbells, best effort: the ledger has the sagas, and the sweep rings what was not rung."""
+    """Doorbells, best effort: the ledger has the sagas, and the sweep rings for those that were not rung."""
 
     _ledger_id: str | None = None
     _ask_ledger_at = 0.0
 
     def ring(self, saga_id: str) -> None:
-        """Send the doorbell of one saga, best effort. A bell too many is harmless, one too few is rung by the sweep."""
+        """Send the doorbell of one saga, best effort. An extra bell is harmless, and the sweep rings for a missing one."""
         run = self.get(self.id_of(saga_id, to_move=True))
         if not run.status.is_terminal:
             self.ring_all([Doorbell.of(run)])
 
     def ring_all(self, doorbells: Sequence[Doorbell]) -> bool:
-        """Send doorbells, best effort: the ledger has them, and what is not rung here the sweep rings. Whether it worked."""
+        """Send doorbells, best effort: where sending fails, the sweep rings. Returns whether it worked."""
         if self._ring is None or not doorbells:
             return True
         try:
@@ -53,6 +53,6 @@ class EngineDoorbells(EngineReads):
         return self._ledger_id
 
     def ledger_id_now(self) -> str | None:
-        """The same, asked for now: the database behind the URL may be another one since."""
+        """The same, but read now: the URL may lead to another database by now."""
         self._ask_ledger_at = 0.0
         return self.ledger_id

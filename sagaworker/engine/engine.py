@@ -51,7 +51,7 @@ class Engine(EngineStarts, EngineCancels, EngineEpisodes, EngineOperators, Engin
         failpoints: Failpoints | None = None,
         pool_size: int | None = None,
     ) -> None:
-        """`pool_size`: as many connections stay open, those in use counted; without it up to 5 that are not in use.
+        """`pool_size`: so many connections stay open, those in use included; without it, up to 5 besides those in use.
 
         More are opened while they are needed.
         """
@@ -93,7 +93,7 @@ class Engine(EngineStarts, EngineCancels, EngineEpisodes, EngineOperators, Engin
 
     @classmethod
     def from_env(cls, *, ring: Ring | None = None, **overrides: Any) -> Engine:
-        """An engine by the SAGAWORKER_ variables, then keyword overrides; rings through SAGAWORKER_BROKER_URL if set."""
+        """An engine from the SAGAWORKER_ variables, then keyword overrides; rings through SAGAWORKER_BROKER_URL if set."""
         settings = Settings.from_env(**overrides)
         if ring is None and settings.broker_url is not None:
             from sagaworker.doorbell.publisher import Doorbells
@@ -109,7 +109,7 @@ class Engine(EngineStarts, EngineCancels, EngineEpisodes, EngineOperators, Engin
             self.owner = owner
 
     def close(self) -> None:
-        """End the heartbeat and close the connections. Holds of this process run out by their leases."""
+        """End the heartbeat and close the connections. Sagas that this process holds are free when their leases run out."""
         self._heartbeat.close()
         self.database.close()
 

@@ -33,11 +33,11 @@ class EngineEpisodes(EngineDoorbells):
     def run(self, saga_id: str | SagaRun) -> SagaRun:
         """Walk the saga here and now, in this process, for one episode; return the run as it is then.
 
-        The run that `start` has just returned is claimed without a read before, which saves a round trip.
+        A run that `start` has just returned is claimed without reading it first, which saves a round trip.
 
-        An ordinary episode: claimed, with heartbeat, fenced. In the main thread TIMEOUT is enforced and Ctrl-C
-        interrupts the step (its attempt is then in doubt) and is raised again; elsewhere TIMEOUT shows in
-        `state.check_cancelled` only.
+        An ordinary episode: claimed, with heartbeat, fenced. In the main thread TIMEOUT is enforced, and Ctrl-C
+        interrupts the step (its attempt is then in doubt) and is raised again. In other threads a step
+        notices TIMEOUT in `state.check_cancelled` only.
         """
         told = saga_id if isinstance(saga_id, SagaRun) else None
         saga_id = self.id_of(saga_id.id if isinstance(saga_id, SagaRun) else saga_id, to_move=True)
@@ -46,7 +46,7 @@ class EngineEpisodes(EngineDoorbells):
             end = self.run_episode(saga_id, place=ThreadPlace(), told=told)
         else:
             end = self.run_episode(saga_id, place=place, should_stop=lambda: place.was_interrupted, told=told)
-            # Or a saga that one of its steps walked was: the Ctrl-C is the same.
+            # Or in a saga that one of its steps walked: the same Ctrl-C interrupted both.
             if place.was_interrupted or end.outcome == "interrupted":
                 raise KeyboardInterrupt
         return end.run or self.get(saga_id)
@@ -61,7 +61,7 @@ class EngineEpisodes(EngineDoorbells):
         task_id: str | None = None,
         told: SagaRun | None = None,
     ) -> EpisodeEnd:
-        """Claim and walk one saga: what one doorbell does. Rings when it lets go of a saga that may go on.
+        """Claim and walk one saga, once for each doorbell. Rings when it lets go of a saga that may go on.
 
         `told`: the saga as `start` has returned it.
         """

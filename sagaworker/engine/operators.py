@@ -1,4 +1,4 @@
-"""What operators do: hold, release, retry, skip, resolve. Each move is journaled with who and why."""
+"""The moves of operators: hold, release, retry, skip, resolve. Each is journaled with who and why."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class EngineOperators(EngineDoorbells):
     """The engine's part for operators. Every move is atomic, lands once, and leaves one journal row with who and why.
 
     All of them take `reason` (why), `who` (the person who decides) and `seq`, the number of the journal row at which
-    the caller looked: where the saga has moved on since, the move is refused. With `request`, an id of the caller's own, the
-    same request again does nothing.
+    the caller looked: the move is refused where the saga has moved on since. With `request`, an id of the caller's own,
+    the same request again does nothing.
 
     Raises:
-        MoveRefused: the saga is not in a place for this move. Nothing changed.
+        MoveRefused: the move does not apply to the saga as it is now. Nothing changed.
         StaleView: it has moved since `seq`. Nothing changed.
         SagaNotFound: there is no such run.
     """
@@ -51,7 +51,7 @@ class EngineOperators(EngineDoorbells):
     def release(
         self, saga_id: str, *, reason: str, who: str, seq: int | None = None, request: str | None = None
     ) -> SagaRun:
-        """End a hold. A cancel that was accepted meanwhile acts now; where an undo halted, an operator is waited for."""
+        """End a hold. A cancel that was accepted meanwhile acts now. A halted undo goes on waiting for an operator."""
         saga_id = self.id_of(saga_id, to_move=True)
         order = _order(saga_id, reason, who, seq, request)
         if self.operating.has_landed(order):
@@ -73,13 +73,13 @@ class EngineOperators(EngineDoorbells):
         undo: bool = False,
         request: str | None = None,
     ) -> SagaRun:
-        """Try again what a saga stopped at: a failed undo, a step in doubt, or the step at which it was given up.
+        """Try again where a saga stopped: at a failed undo, at a step in doubt, or at the step where the saga was given up.
 
-        A failed undo has all its tries again; in a failed saga every failed undo has, the highest first. A step in
-        doubt is begun again under the same idempotency key, and stays in doubt; one that declares a probe is asked
-        again instead. A saga that ended `failed` as an orphan goes on from its step, which has all its tries
-        again, or is undone with `undo`; where nothing is to be undone it is `rolled_back` at once. A saga that no
-        worker could run, for the lack of a step's module, is rung, and rung again as often as one that was just started.
+        A failed undo gets all its tries again; in a failed saga every failed undo does, the highest first. A step in
+        doubt is begun again under the same idempotency key, and stays in doubt; if the step declares a probe, the probe
+        runs again instead. A saga that ended `failed` as an orphan goes on from its step, which gets all its tries
+        again. With `undo` it is undone instead; without anything to undo it is `rolled_back` at once. A saga that no
+        worker could run, because a step's module is missing, is rung, and rung again as often as a new saga.
         """
         saga_id = self.id_of(saga_id, to_move=True)
         order = _order(saga_id, reason, who, seq, request)
@@ -92,7 +92,7 @@ class EngineOperators(EngineDoorbells):
                 _refuse(self, saga_id, "retry", _RETRIED)
             self.ring(saga_id)
             return self.get(saga_id)
-        # Its step need not be here for an undo; and what a doubted step declares must not be guessed.
+        # An undo does not need the step in this process. A doubted step does: its declaration must not be guessed.
         is_undo = undo or run.status is RunStatus.COMPENSATING or _has_failed_undo(timeline)
         begin_again = is_undo or _begins_again(self, run)
         if run.status is RunStatus.FAILED:
@@ -111,7 +111,7 @@ class EngineOperators(EngineDoorbells):
     def skip(
         self, saga_id: str, *, reason: str, who: str, seq: int | None = None, request: str | None = None
     ) -> SagaRun:
-        """Leave one row as it is: the undo at which the saga halted, or the step in doubt. What came before is undone."""
+        """Leave one row as it is: the undo at which the saga halted, or the step in doubt. Earlier steps are undone."""
         saga_id = self.id_of(saga_id, to_move=True)
         order = _order(saga_id, reason, who, seq, request)
         if self.operating.has_landed(order):
@@ -135,12 +135,12 @@ class EngineOperators(EngineDoorbells):
     ) -> SagaRun:
         """Say what became of the step in doubt: it `happened`, with these outputs ({} for none), or it did not.
 
-        If it happened it is completed and the saga goes on after it; if not, its doubt is over and it is begun again.
-        Where a cancel was accepted meanwhile the saga is undone instead, this step only if it happened. That it did not
-        happen is refused until a late effect of the attempt can no longer come (see quarantine).
+        If the step happened, it is completed and the saga goes on after it. If not, its doubt is over and it is begun again.
+        Where a cancel was accepted meanwhile the saga is undone instead, this step only if it happened. "Did not happen"
+        is refused until a late effect of the attempt can no longer come (see quarantine).
 
         Raises:
-            InvalidInput: it happened and `outputs` is None, or it did not and has some. Nothing changed.
+            InvalidInput: it happened and `outputs` is None, or it did not happen and `outputs` is given. Nothing changed.
         """
         saga_id = self.id_of(saga_id, to_move=True)
         order = _order(saga_id, reason, who, seq, request)
@@ -172,12 +172,12 @@ class EngineOperators(EngineDoorbells):
         return explain(self.timeline(saga_id), self.operating.now())
 
     def undo_list(self, saga_id: str) -> list[StepResult]:
-        """The rows that a cancel now would undo, in that order; of an undoing saga, those that are still to be undone."""
+        """The rows that a cancel now would undo, in that order; of an undoing saga, the rows still to undo."""
         return undo_list(self.timeline(saga_id))
 
 
 def _done_before(engine: EngineOperators, saga_id: str) -> SagaRun:
-    """The saga of a request that is on record; rung again, since whoever made it then may not have come to that."""
+    """The saga of a request that is on record; rung again, since the first caller may have died before ringing."""
     run = engine.get(saga_id)
     if run.waiting_for is None:
         engine.ring(saga_id)
@@ -215,7 +215,7 @@ def _has_failed_undo(timeline: Timeline) -> bool:
 
 
 def _begins_again(engine: EngineOperators, run: SagaRun) -> bool:
-    """Whether the step at the cursor is simply begun again: not where it declares a probe, which is asked instead."""
+    """Whether the step at the cursor is simply begun again. A step that declares a probe is not: the probe runs instead."""
     step = engine.registry.step(thawed(run.step_modules)[run.current_step_idx].step)
     return step.policy.in_doubt is not InDoubt.PROBE
 
@@ -238,7 +238,7 @@ def _next_name(registry: Registry, run: SagaRun) -> str | None:
 
 
 def _name(registry: Registry, entry: StepEntry) -> str:
-    """The step's own name; where its module is not here, the last word, which is what it is without a NAME."""
+    """The step's own name; where its module is missing, the last word of its dotted name, as for a step without a NAME."""
     try:
         return registry.step(entry.step).name
     except UnknownStep:

@@ -1,4 +1,4 @@
-"""What the engine tells of sagas and of the ledger. Nothing here changes either."""
+"""The engine's reads of sagas and of the ledger. They change nothing."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ Since: TypeAlias = datetime | timedelta | float | str
 
 
 class EngineReads(Area):
-    """Reads. All that take a saga id take each name of a saga that we print (`id_of`)."""
+    """Reads. Each method that takes a saga id takes every name of a saga that we print (`id_of`)."""
 
     def id_of(self, name: str, *, to_move: bool = False) -> str:
         """The id of the saga that a name means: an id, its first letters, `kind[key]`, or `kind[the id's last six]`.
 
-        Every method that takes a saga id takes these. A whole id costs no query. What changes a saga (`to_move`) takes
-        a short name of the engine's own source_env only.
+        Every method that takes a saga id takes these. A whole id costs no query. A method that changes a saga (`to_move`)
+        takes a short name of the engine's own source_env only.
 
         Raises:
-            InvalidInput: no saga has that name, or several have: they are listed.
+            InvalidInput: no saga has that name, or several have; the message lists them.
         """
         return Finder(self.reads, self.settings.source_env).id_of(name, to_move=to_move)
 
@@ -65,9 +65,9 @@ class EngineReads(Area):
     ) -> builtins.list[SagaRun]:
         """Runs, newest first unless order is "asc", without their contexts; at most 1,000 a page.
 
-        `after`: the next page after that run, whose id is the last of the page before: as quick for the thousandth page as
-        for the first. `offset` reads all that it leaves out.
-        `needs_person`: those of which `explain` says that nothing more happens without a person; False, the others.
+        `after`: the page after the run of this id, the last of the page before; as quick for the thousandth page as for the
+        first. `offset` reads all runs that it leaves out.
+        `needs_person`: True, runs for which `explain` says that nothing more happens without a person; False, the others.
         `since`: started then or later: an aware datetime, or a timedelta or seconds back from now by the database's
         clock; as text an ISO 8601 instant with its offset, or a duration such as "90s", "15m", "2h", "3d".
         """
@@ -107,7 +107,7 @@ class EngineReads(Area):
         """Wait until the saga is terminal; at most `timeout` seconds.
 
         Raises:
-            WaitTimeout: it is not terminal yet, and goes on.
+            WaitTimeout: the saga is not terminal yet, and goes on.
         """
         until = time.monotonic() + timeout
         pause = 0.01
@@ -116,7 +116,7 @@ class EngineReads(Area):
             try:
                 run = self.get(saga_id)
                 saga_id = run.id  # a short name costs a query
-            except OUTAGE:  # the saga goes on when the database is back, and so does who waits for it
+            except OUTAGE:  # the saga goes on when the database is back, and so does the wait
                 if left <= 0:
                     raise
                 time.sleep(min(pause, left))
@@ -132,8 +132,8 @@ class EngineReads(Area):
     def audit(self, *, since: Since | None = None) -> builtins.list[Finding]:
         """Check every invariant of the ledger; an empty list is a sound ledger.
 
-        Without `since` it reads all rows there are. With it, those of sagas that are not over or ended since: all that a
-        move has touched since, but not what was changed by hand in older ones.
+        Without `since` it reads all rows. With `since` it reads the rows of sagas that are not over or ended since: all rows
+        that a move has touched since, but not rows of older sagas that were changed by hand.
         """
         return audit.audit(self.database, sweep_interval=self.settings.sweep_interval, since=checked_since(since))
 

@@ -1,4 +1,4 @@
-"""What keeps sagas going: sweeps, doorbells rung again, and what a worker does when it starts."""
+"""Keep sagas going: sweeps, repeated doorbells, and a worker's recovery at its start."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class EngineRecovery(EngineReads):
         source_env: str | None = FROM_SETTINGS,
         actor_registry: Iterable[Definition] = (),
     ) -> SweepResult:
-        """Take over orphans and ring what is due, of one stack and environment; counts of what was done.
+        """Take over orphans and ring due sagas, of one stack and environment; returns the counts.
 
-        The policy of an orphan: what `resolve_policy(run)` answers, else that of its definition (those of
-        `actor_registry` win over the loaded ones, and these over the database's), else the run's own, else `fail`.
-        `source_stack` takes its own runs and those without one, None takes all; `source_env` takes exactly its own,
-        None those without one. Both default to the settings. `stale_after`: leave alone what is younger than that.
-        A sweep works for at most five seconds or half a sweep interval; what is left then the next one does. Several at
+        The policy of an orphan: the answer of `resolve_policy(run)`, else its definition's (first `actor_registry`, then
+        the loaded definitions, then the database's), else the run's own, else `fail`. `source_stack` takes the runs of
+        this stack and runs without a stack, None takes all; `source_env` takes exactly the runs of this environment, None
+        those without one. Both default to the settings. `stale_after`: leave younger orphans and doorbells alone.
+        A sweep works for at most five seconds or half a sweep interval; the next sweep does the rest. Several sweeps at
         the same time share the work.
 
         Raises:
@@ -55,7 +55,7 @@ class EngineRecovery(EngineReads):
         )
 
     def sweep_tick(self) -> SweepResult:
-        """The beat's sweep, in the scope of the settings: of any number of beats, one sweeps in a tick."""
+        """The beat's sweep, in the scope of the settings: one sweep in a tick, with any number of beats."""
         return self.recovery.tick(_scope(self.settings))
 
     def sweep_if_overdue(self) -> SweepResult | None:
@@ -63,13 +63,13 @@ class EngineRecovery(EngineReads):
         return self.recovery.sweep_if_overdue(_scope(self.settings))
 
     def ring_due(self) -> int:
-        """Wake what is due and ring what waits for a lost doorbell, in the scope of the settings; how many."""
+        """Wake due sagas, and ring sagas whose doorbell was lost, in the scope of the settings; returns how many."""
         return self.recovery.ring_due(_scope(self.settings))
 
     def recover(self) -> RecoverResult:
-        """What a worker does once when it starts: load definitions, check statuses against the journal, sweep, ring.
+        """Recover once at a worker's start: load definitions, check statuses against the journal, sweep, ring.
 
-        Each part is by itself: what fails in one is logged and told of in `problems`, and the next one is done.
+        Each part stands alone: a failure is logged and added to `problems`, and the next part is done.
         """
         return self.recovery.recover(_scope(self.settings))
 
@@ -88,17 +88,17 @@ class EngineRecovery(EngineReads):
         return [found[saga_id] for saga_id in ids if saga_id in found]
 
     def claim_for_recovery(self, saga_id: str) -> Literal["ok", "already_claimed"]:
-        """Claim one abandoned saga and ring it: of any number of callers one gets "ok".
+        """Claim one abandoned saga and ring it: one of any number of callers gets "ok".
 
-        "already_claimed": somebody was first, its worker lives, it waits for something, or it is over.
+        "already_claimed": another caller was first, the saga's worker lives, or the saga waits for something or is over.
         """
         return self.recovery.claim(self.get(self.id_of(saga_id, to_move=True)))
 
     def take_over_dead(self, owner: str, *, has_spawned: bool = False) -> int:
-        """For the local witness: take over what a dead process of this machine held; how many.
+        """For the local witness: take over the sagas that a dead process of this machine held; returns how many.
 
-        `has_spawned`: it had started processes of its own, which may live on; the step is then quarantined as if nobody
-        had seen the death.
+        `has_spawned`: the process had started others, which may live on; the step is then quarantined as if nobody had
+        seen the death.
         """
         return self.recovery.take_over_dead(owner, has_spawned=has_spawned)
 
@@ -113,7 +113,7 @@ def _scope(
 
 
 def _duration(value: object) -> timedelta:
-    """Less than none would look into the future, where the leases of living workers have run out."""
+    """Refuse a negative age: it would look into the future, where the leases of living workers have run out."""
     try:
         duration = value if isinstance(value, timedelta) else timedelta(seconds=float(value))  # type: ignore[arg-type] # what float refuses is caught
     except (TypeError, ValueError, OverflowError):

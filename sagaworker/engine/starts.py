@@ -9,7 +9,7 @@ from sagaworker.domain.records import SagaRun
 from sagaworker.engine.doorbells import EngineDoorbells
 from sagaworker.errors import InvalidInput
 
-# A connection that was left out; None is one that somebody gave without having it.
+# The default of `connection`: not given. None is different: the caller meant to give a connection and has none.
 OWN: Final = object()
 
 
@@ -27,11 +27,11 @@ class EngineStarts(EngineDoorbells):
         wait: float | None = None,
         **options: Any,
     ) -> SagaRun:
-        """Start one saga: durable when this returns, then rung, best effort (the sweep rings what was not).
+        """Start one saga: durable when this returns, then rung, best effort (the sweep rings where that failed).
 
         Without `steps`, the list and the options of the kind's definition are taken, and the run is pinned to them.
         With `key`, the same (kind, key) again returns the existing run whatever its status, if its inputs are equal.
-        With `connection` (SQLAlchemy Connection or Session, or psycopg connection) it exists if and only if the
+        With `connection` (SQLAlchemy Connection or Session, or psycopg connection) the saga exists if and only if the
         caller commits, and is rung after that. With `wait`, the terminal run is returned, at most that many seconds
         later. Options: actor_id, recovery_policy, max_recoveries, on_compensation_failure, mode, attributes, queue,
         priority, deadline (an aware datetime, timedelta or seconds), trigger_type, trigger_ref, conversation_id,
@@ -63,11 +63,11 @@ class EngineStarts(EngineDoorbells):
         """Start many sagas: each request holds the arguments of `start` (kind, steps, inputs, key, options).
 
         All requests are checked before any is stored. They are stored in order, in transactions of at most 500 runs
-        and 16 MB, each wholly or not at all, and each is rung before the next is stored. Whatever ends the call, whole
-        batches from the front are there and are rung, and nothing else: give keys, and call again.
+        and 16 MB. Each batch is stored wholly or not at all, and is rung before the next is stored. Whatever ends the
+        call, the first batches are stored and rung, and nothing else is: give keys, and call again.
 
         Raises:
             InvalidInput: a request is not acceptable, or two have the same kind and key; nothing was stored.
-            KeyConflict: (kind, key) was started with other inputs; nothing of its batch was stored, nor of later ones.
+            KeyConflict: (kind, key) was started with other inputs; its batch and later batches were not stored.
         """
         return self._starts.many(requests)

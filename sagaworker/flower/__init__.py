@@ -1,4 +1,4 @@
-"""What sagaworker changes in Flower. `sagaworker.flower.config` is the file that Flower reads."""
+"""Sagaworker's changes to Flower. `sagaworker.flower.config` is the file that Flower reads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from flower.events import PrometheusMetrics
 
 
 def bound_metrics() -> None:
-    """Label Flower's metrics by kind: its own label is the task's display name, and every saga has another one."""
+    """Label Flower's metrics by kind. Flower's own label is the task's display name, which differs for every saga."""
     observe = PrometheusMetrics.observe_task
     if observe.__module__ == __name__:
         return  # Flower may read its configuration twice

@@ -1,6 +1,6 @@
 """Flower's configuration: `celery -A sagaworker.celery_app flower --conf=.../sagaworker/flower/config.py`.
 
-Options of the command line win over these.
+Options on the command line override these.
 """
 
 import os
@@ -8,7 +8,7 @@ import os
 from sagaworker.errors import InvalidSetting
 from sagaworker.flower import bound_metrics
 
-# Flower's own default is every interface, readable by anybody who reaches it.
+# By default Flower listens on every interface, and anybody who reaches it can read.
 address = os.environ.get("FLOWER_ADDRESS", "127.0.0.1")
 if address not in ("127.0.0.1", "::1", "localhost") and not (
     os.environ.get("FLOWER_BASIC_AUTH") or os.environ.get("FLOWER_AUTH")
@@ -18,7 +18,7 @@ if address not in ("127.0.0.1", "::1", "localhost") and not (
         "for example FLOWER_BASIC_AUTH=user:password",
     )
 
-# The saga's readable name and where it stands, then what its last task came to.
+# The saga's readable name and its step, then the result of its last task.
 tasks_columns = "name,state,result,uuid,received,runtime,worker"
 
 bound_metrics()

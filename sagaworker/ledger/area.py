@@ -1,4 +1,4 @@
-"""What the parts of the ledger share: the database, and the durations that moves write."""
+"""The base of the parts of the ledger: the database, and the durations that moves write."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from sagaworker.ledger.database import Database
 
 
 class Area:
-    """One part of the ledger: its methods are the moves of one capability. Each is atomic and leaves one journal row a saga."""
+    """One part of the ledger: the moves of one capability. Each move is atomic and leaves one journal row a saga."""
 
     def __init__(self, database: Database, periods: Periods) -> None:
         self.database = database

@@ -1,7 +1,7 @@
 """The audit: every invariant of docs/protocol.md, asked of a database in one snapshot.
 
-One file of `sql/audit/` states one invariant in its first line and returns what breaks it; a sound ledger returns
-nothing. Children and approvals (invariants 21, 22) will have theirs when they exist.
+Each file of `sql/audit/` states one invariant in its first line and returns the breaches; a sound ledger returns no rows.
+Children and approvals (invariants 21, 22) will have their files when they exist.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from sagaworker.ledger.names import qualified
 from sagaworker.ledger.session import Connection
 from sagaworker.ledger.statements import AUDIT, schema_of
 
-MOST = 1000  # findings of one invariant: a ledger that is broken throughout must still be printable
+MOST = 1000  # findings of one invariant: a ledger with very many breaches must still be printable
 FROZEN = 17
 
-# It reads everything once: longer than a move may take, with room to hash and sort, in no reader's or writer's way.
+# The audit reads all rows once. It may take longer than a move and has room to hash and sort; it blocks nobody.
 _SESSION: tuple[LiteralString, ...] = (
     "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
     "SET LOCAL statement_timeout = '30min'",
@@ -38,7 +38,7 @@ _SESSION: tuple[LiteralString, ...] = (
     "SET LOCAL enable_hashjoin = on",
     "SET LOCAL enable_mergejoin = on",
 )
-# Which column of a table names the saga. Each is read for some sagas alone where only those are asked for.
+# The column of each table that names the saga, to read the rows of some sagas only.
 _SAGA_ID = {
     b"saga_runs": b"id",
     b"saga_step_results": b"saga_id",
@@ -52,7 +52,7 @@ _FIRST_LINE = re.compile(rb"-- invariant (\d+): (.+)\n")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invariant:
-    """One invariant: its number in the protocol, its sentence, and the query that returns what breaks it."""
+    """One invariant: its number in the protocol, its sentence, and the query that returns its breaches."""
 
     number: int
     rule: str
@@ -61,7 +61,7 @@ class Invariant:
 
 @cache
 def invariants() -> tuple[Invariant, ...]:
-    """All invariants the audit asks for, by number."""
+    """All invariants that the audit checks, by number."""
     found = []
     for file in files("sagaworker.ledger").joinpath("sql", AUDIT).iterdir():
         query = file.read_bytes()
@@ -81,12 +81,12 @@ def audit(
     """Check every invariant in one read-only snapshot; an empty list is a sound ledger.
 
     It reads every row of the ledger, in time linear in their number, and blocks nobody. With `saga_ids` it reads the rows
-    of those sagas alone; with `since` of those that are not over or ended since, or that long ago. At most
-    `MOST` findings of each invariant are returned. Invariants 18 and 19 say that nothing lies unattended for more than
-    three sweeps: they hold while a sweep is running, and speak of an outage after one.
+    of those sagas only. With `since`, an instant or an age, it reads the rows of sagas that are not over or ended since.
+    At most `MOST` findings of each invariant are returned. Invariants 18 and 19 say that no saga is left alone for more
+    than three sweeps: they hold while sweeps run, and are broken for a time after an outage.
     """
     parameters: dict[str, Any] = {"sweep_interval": sweep_interval, "most": MOST}
-    # A connection of its own: one of the pool may have died with a server that was restarted.
+    # A connection of its own: a pooled connection may have died with a server that was restarted.
     try:
         with database.connect() as connection, connection.transaction():
             for statement in _SESSION:
@@ -110,7 +110,7 @@ def _findings(connection: Connection, invariant: Invariant, parameters: dict[str
 
 
 def _rehashed(connection: Connection, parameters: dict[str, Any]) -> list[tuple[str, str]]:
-    """Runs whose inputs no longer hash to what was recorded at the start; streams, so memory does not grow."""
+    """Runs whose inputs no longer have the hash recorded at the start. Streams rows, so memory does not grow."""
     columns = sql.SQL("f.saga_id::text, f.inputs, f.inputs_hash")
     breaches: list[tuple[str, str]] = []
     with connection.cursor("audit_inputs", row_factory=tuple_row) as cursor:
@@ -123,7 +123,7 @@ def _rehashed(connection: Connection, parameters: dict[str, Any]) -> list[tuple[
 
 
 def _moved_since(connection: Connection, since: datetime | timedelta) -> list[str]:
-    """Sagas that are not over, or ended since."""
+    """Ids of sagas that are not over, or ended since."""
     query = qualified(_file("since"), schema_of(connection))
     is_age = isinstance(since, timedelta)
     parameters = {"age": since if is_age else None, "instant": None if is_age else since}
@@ -136,9 +136,9 @@ def _file(name: str) -> bytes:
 
 
 def _limited(query: bytes, schema: str, columns: sql.SQL, parameters: dict[str, Any]) -> sql.Composed:
-    """The query with its columns as asked; for some sagas only, each table in it is that table's rows of those sagas.
+    """The query with these columns. For some sagas only, each table name in it stands for those sagas' rows of the table.
 
-    So every row is found by its saga's id. A condition around the whole query would not get into its aggregates.
+    So every row is found by its saga's id. A condition around the whole query would not reach into its aggregates.
     """
     tables = [qualified(_EVERY_RUN, schema)]
     if parameters["saga_ids"] is None:

@@ -24,7 +24,7 @@ from sagaworker.ledger.statements import adapted, schema_of, use_schema
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session, scoped_session
 
-# Which cluster and database a connection reaches, without any privilege.
+# Names the cluster and database that a connection reaches, and needs no privilege.
 _PLACE = """
     SELECT d.oid, (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint
     FROM pg_database AS d
@@ -36,38 +36,38 @@ Result = TypeVar("Result")
 
 @dataclass(slots=True)
 class _Bells:
-    """What is to be called once a connection's transaction has committed; each with the savepoint it was asked for in."""
+    """Calls for the time after a connection's commit, each with the savepoint in which it was asked for."""
 
     pending: list[tuple[Callable[[], object], sa.NestedTransaction | None]] = field(default_factory=list)
     committing: list[Callable[[], object]] = field(default_factory=list)
     committed: list[Callable[[], object]] = field(default_factory=list)
 
     def settle(self) -> None:
-        """The last commit has not failed, or its calls would be gone."""
+        """Count the last commit as done: a failed one would have removed its calls."""
         self.committed += self.committing
         self.committing.clear()
 
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """One caller's open transaction. `driver` is what the moves run on; it is never committed or closed here."""
+    """One caller's open transaction. The moves run on `driver`, which is never committed or closed here."""
 
     driver: psycopg.Connection[Any]
     connection: sa.Connection | None
 
     def after_commit(self, call: Callable[[], object]) -> None:
-        """Call once the caller has committed; never if it rolls back. A bare psycopg connection tells nobody.
+        """Call once the caller has committed: not after a rollback, and not on a bare psycopg connection, which reports nothing.
 
-        `call` must not raise: SQLAlchemy would raise it from the caller's commit, which has happened by then.
+        `call` must not raise: SQLAlchemy would raise the error from the caller's commit, which has happened by then.
         """
         if self.connection is not None:
             _after_connection_commit(self.connection, call)
 
     @contextmanager
     def in_utf8(self) -> Iterator[None]:
-        """Within, the moves may run: the caller's client_encoding may lack letters that a saga has.
+        """Within, client_encoding is UTF8 for the moves: the caller's encoding may lack letters that a saga has.
 
-        A transaction that fails within gets the caller's back by its rollback.
+        If the transaction fails within, its rollback restores the caller's encoding.
         """
         theirs = self.driver.info.parameter_status("client_encoding") or "UTF8"
         if theirs == "UTF8":
@@ -86,9 +86,9 @@ class Joined:
 
 
 def in_transaction(database: Database, work: Callable[[Connection], Result]) -> Result:
-    """Run `work` in one transaction of its own: what it raises rolls back all it did.
+    """Run `work` in one transaction of its own: an exception rolls back all its writes.
 
-    Once more on a fresh connection when one was stale. The first commit may have landed, so `work` must suit twice.
+    A stale connection makes it run again on a fresh one. The first commit may have landed, so `work` must be repeatable.
     """
     try:
         return _transacted(database, work)
@@ -106,8 +106,9 @@ def join(connection: object, database: Database) -> Joined:
     """Accept a caller's SQLAlchemy Connection, Session or scoped_session, or psycopg 3 connection.
 
     Raises:
-        InvalidInput: something else, a connection in autocommit (each statement would commit by itself), one to another
-            database than the ledger's, or one that can run no statement: closed, not begun, its transaction failed.
+        InvalidInput: another object, a connection in autocommit (each statement would commit by itself), a connection to
+            another database than the ledger's, or one that can run no statement: closed, not begun, or in a failed
+            transaction.
     """
     try:
         joined = _joined(connection)
@@ -129,11 +130,11 @@ def join(connection: object, database: Database) -> Joined:
 
 
 def _joined(connection: object) -> Joined:
-    # A session's bell follows the connection beneath it: the session tells of each savepoint's end as of a commit, and
-    # of a commit that is only part of a transaction that somebody else has begun.
+    # A session's bell follows the connection beneath it. The session's own events report the end of a savepoint as a
+    # commit, and a commit inside a transaction that somebody else has begun.
     known = connection.connection() if _is_session(connection) else connection
     if isinstance(known, sa.Connection):
-        # SQLAlchemy commits only what it knows to have begun, and it does not see what runs on the driver's connection.
+        # SQLAlchemy commits only a transaction that it saw begin, and it does not see statements on the driver's connection.
         known.execute(sa.text("SELECT 1"))
         driver: object = known.connection.driver_connection
     else:
@@ -150,7 +151,7 @@ def _joined(connection: object) -> Joined:
 
 
 def _is_session(connection: object) -> TypeGuard[Session | scoped_session[Session]]:
-    """Without importing SQLAlchemy's ORM, which takes as long as the rest of it: who has a session has imported it."""
+    """Do not import SQLAlchemy's ORM, which takes as long as the rest of SQLAlchemy: a caller with a session has done so."""
     orm = sys.modules.get("sqlalchemy.orm")
     return orm is not None and isinstance(connection, (orm.Session, orm.scoped_session))
 
@@ -165,7 +166,7 @@ def _ledgers_place(database: Database) -> tuple[tuple[Any, ...] | None, str]:
 
 
 def _after_connection_commit(connection: sa.Connection, call: Callable[[], object]) -> None:
-    """SQLAlchemy tells of a Connection's commit before it happens, so the call waits until the connection is returned."""
+    """SQLAlchemy reports a Connection's commit before the commit, so the call waits until the connection is returned."""
     info = connection.info
     if _WAITING not in info:
         info[_WAITING] = _Bells()
@@ -180,7 +181,7 @@ def _after_connection_commit(connection: sa.Connection, call: Callable[[], objec
 
 
 def _bells(connection: sa.Connection) -> _Bells:
-    """The same Connection may go on after its bells were rung."""
+    """The bells of the connection; made anew where the same Connection goes on after its bells were rung."""
     bells: _Bells = connection.info.setdefault(_WAITING, _Bells())
     return bells
 
@@ -199,14 +200,14 @@ def _rolled_back(connection: sa.Connection, *_: object) -> None:
 
 
 def _on_error(context: sa.ExceptionContext) -> None:
-    """A commit can fail: a deferred constraint, a lost connection. It is what fails without a statement."""
+    """Drop the calls of a commit that failed (a deferred constraint, a lost connection): only commits have no statement."""
     connection = context.connection
     if context.statement is None and connection is not None and not connection.invalidated:
         _bells(connection).committing.clear()
 
 
 def _savepoint_rolled_back(connection: sa.Connection, *_: object) -> None:
-    """Forget what was asked for inside it, and inside released ones, which may have been parts of it."""
+    """Forget calls asked for inside the savepoint, and inside released savepoints, which may have been parts of it."""
     bells = _bells(connection)
     current = connection.get_nested_transaction()
     bells.pending = [

@@ -11,14 +11,14 @@ from sagaworker.ledger.requested import requested
 
 
 class LedgerCancels(Area):
-    """An accepted cancel is on record, and every one that was asked is in the journal."""
+    """An accepted cancel is on record, and every request for a cancel is in the journal."""
 
     def cancel(
         self, saga_id: str, reason: str | None, who: str | None = None, request: str | None = None
     ) -> tuple[RunStatus, bool] | None:
-        """Ask for a cancel: (status after, whether it was only flagged), or None when the saga is not active.
+        """Ask for a cancel: (status after, whether the saga was only flagged), or None when the saga is not active.
 
-        A saga that is asked again keeps its first reason, and its journal gets a row for each that asked.
+        The saga keeps the first reason, and its journal gets a row for each request.
         """
         parameters: dict[str, Any] = {
             "saga_id": saga_id,

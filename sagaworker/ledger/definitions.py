@@ -17,7 +17,7 @@ from sagaworker.ledger.statements import execute
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """The current definition of a kind as the database has it; `version` is the one it was stored under."""
+    """The current definition of a kind in the database; `version` is the one under which it was stored."""
 
     definition: Definition
     version: str
@@ -25,13 +25,13 @@ class Stored:
 
 
 class DefinitionStore:
-    """Keeps every version of every definition by environment, None being one too; the newest that is not disabled is current."""
+    """Keeps every version of every definition by environment (None is one too). The newest that is not disabled is current."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def put(self, definition: Definition, source_env: str | None) -> None:
-        """Store a definition. A list of steps that was stored before keeps its place; its options are brought up to date."""
+        """Store a definition. A step list that was stored before keeps its place in the order; its options are updated."""
         self._database.retried(
             "define",
             {

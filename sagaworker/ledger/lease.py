@@ -1,4 +1,4 @@
-"""A lease as its holder knows it: a local deadline, and what the last heartbeat learned."""
+"""A lease as its holder knows it: a local deadline, and the answer of the last heartbeat."""
 
 from __future__ import annotations
 
@@ -8,37 +8,37 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-# Counts on while the machine is suspended, where the system has such a clock (Linux): a lease runs out there too.
+# On Linux this clock goes on while the machine is suspended, because the lease runs out meanwhile too.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-MARGIN = 0.1  # of the lease: how much earlier than the database the holder stops, for clocks that run apart
+MARGIN = 0.1  # share of the lease by which the holder stops before the database's deadline, for clocks that run apart
 
 
 def now() -> float:
-    """Seconds on a clock that only goes forward, and does not stand still while the machine sleeps."""
+    """Seconds on a clock that only goes forward, also while the machine sleeps."""
     return time.clock_gettime(_CLOCK)
 
 
 @dataclass(slots=True)
 class Lease:
-    """One process's hold of one saga. Written by the heartbeat thread, read by the runner; each field by itself.
+    """One process's hold of one saga. The heartbeat thread writes and the runner reads, one field at a time.
 
-    The local deadline is counted on this machine's clock since its start (`now`) from the moment the extending statement was *sent*,
-    so it always lies before the one the database wrote (Gray and Cheriton, Leases, 1989).
+    The local deadline counts on this machine's clock (`now`) from the moment the extending statement was *sent*, so it
+    always lies before the deadline that the database wrote (Gray and Cheriton, Leases, 1989).
     """
 
     duration: timedelta
     sent_at: float = field(default_factory=now)
     is_fenced: bool = False
     cancel_requested: bool = False
-    extended_until: float | None = None  # by this clock; after that no heartbeat extends it
+    extended_until: float | None = None  # by this clock; after this time no heartbeat extends the lease
 
     def extended(self, sent_at: float) -> None:
-        """Note a heartbeat that the database acknowledged and that was sent at `sent_at`."""
+        """Note a heartbeat that was sent at `sent_at` and acknowledged by the database."""
         self.sent_at = sent_at
 
     @contextmanager
     def at_most(self, seconds: float) -> Iterator[None]:
-        """Within: extended for so long and no longer. User code that hangs then loses its saga, whoever runs it."""
+        """Within: heartbeats extend the lease for so long and no longer. User code that hangs then loses its saga."""
         self.extended_until = now() + seconds
         try:
             yield
@@ -52,7 +52,7 @@ class Lease:
 
     @property
     def remaining(self) -> float:
-        """Seconds until this process must begin nothing more; negative when that is past."""
+        """Seconds until this process must begin nothing more; negative after that time."""
         seconds = self.duration.total_seconds()
         return self.sent_at + seconds * (1 - MARGIN) - now()
 

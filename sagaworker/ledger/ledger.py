@@ -1,4 +1,4 @@
-"""All moves of those who hold no saga, in one object. Those of the worker that holds one are a `Claim`'s (`claim.py`)."""
+"""All moves of callers that hold no saga, in one object. The moves of a saga's holder are those of `Claim` (`claim.py`)."""
 
 from __future__ import annotations
 
@@ -9,4 +9,4 @@ from sagaworker.ledger.takeovers import LedgerTakeovers
 
 
 class Ledger(LedgerStarts, LedgerCancels, LedgerEpisodes, LedgerTakeovers):
-    """The ledger's open moves. Each is atomic and leaves exactly one journal row per saga it changed."""
+    """The moves of callers that hold no saga. Each is atomic and leaves exactly one journal row per saga it changed."""

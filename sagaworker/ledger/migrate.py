@@ -20,19 +20,20 @@ from sagaworker.ledger.database import migrating_engine
 from sagaworker.ledger.names import VERSION_TABLE
 from sagaworker.ledger.version import found, known, migrations_folder, quoted, refuse_newer
 
-# It tells at INFO, in every worker's log, which database it looks at.
+# At INFO it would write its database into every worker's log.
 logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
 
-# Two deployments that migrate at once take turns: one advisory lock per database, from the project's name.
+# Two deployments that migrate at once take turns by this advisory lock of the database, made from the project's name.
 _LOCK = 0x5A6A_0001
-# A table's lock waits for every transaction that read it, and every move waits behind: so not for long, but often.
+# A lock on a table waits for every transaction that read the table, and every move waits behind it: so the wait for a
+# lock is short, and repeated.
 _LOCK_SECONDS = 1
 _LOCK_TRIES = 20
 _PAUSE_SECONDS = 1.0
-_BUILD_SECONDS = 60  # for which an index waits for transactions that write; nobody waits for it meanwhile
+_BUILD_SECONDS = 60  # for which the build of an index waits for writing transactions; nobody waits for the build
 
 
-# What else carries the name of a table of an old ledger. Constraints first: renaming one renames its index.
+# Other objects named after a table of an old ledger. Constraints first: renaming one renames its index.
 _PARTS = {
     'ALTER TABLE {table} RENAME CONSTRAINT "{name}" TO "{target}"': (
         "SELECT conname FROM pg_constraint WHERE conrelid = CAST(:table AS regclass) AND conname LIKE :old"
@@ -45,7 +46,7 @@ _PARTS = {
 
 
 class LedgerBusy(SagaworkerError):
-    """A migration did not get the locks it needs: somebody's transaction has read the ledger and does not end."""
+    """A migration did not get the locks it needs: another transaction has read the ledger and does not end."""
 
     def __str__(self) -> str:
         return (
@@ -63,14 +64,14 @@ def _config(connection: sa.Connection | None = None) -> Config:
 
 
 def migrate(database_url: str, revision: str = "head", *, schema: str | None = None) -> str:
-    """Bring the ledger to a revision ("head", "base", "0001"); return the one it is at.
+    """Bring the ledger to a revision ("head", "base", "0001"); return its revision after that.
 
-    In `schema`, which is made if it is not there; None: where the connection's search_path leads. The version is kept
-    in a table of our own, so that an application's Alembic history in the same schema is neither read nor written.
+    The ledger is in `schema`, which is made if it is missing; None: where the connection's search_path leads. The version
+    is kept in a table of our own, so that an application's Alembic history in the same schema is neither read nor written.
 
-    All of it in one transaction under an advisory lock: it happens wholly or not at all, and once. Moves wait behind it
-    for a second at most while it waits for one table's lock, and as long as it takes once it has all. Indexes on tables
-    that may be large are built before it, while moves go on.
+    A migration is one transaction under an advisory lock: it happens wholly or not at all, and once. Moves wait for a
+    second at most while it waits for one table's lock, and until it ends once it has all locks. Indexes on tables that
+    may be large are built before it, while moves go on.
 
     Raises:
         InvalidInput: there is no such revision.
@@ -97,10 +98,10 @@ def migrate(database_url: str, revision: str = "head", *, schema: str | None = N
 
 @contextmanager
 def _turn(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A connection outside of transactions that has the advisory lock of the database, until it is closed.
+    """A connection outside of transactions that holds the advisory lock of the database, until it is closed.
 
-    It asks again and again: a statement that waits for the lock would have a snapshot, and whoever has the lock and builds
-    an index waits for all snapshots.
+    It tries again and again: a statement that waited for the lock would hold a snapshot, and the lock's holder, which
+    builds an index, waits for all snapshots.
     """
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         while not connection.scalar(sa.text("SELECT pg_try_advisory_lock(:lock)"), {"lock": _LOCK}):
@@ -109,13 +110,13 @@ def _turn(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 
 def _build_indexes(connection: sa.Connection, revision: str, schema: str | None) -> None:
-    """Build what migrations on the way only declare, CONCURRENTLY: that lets moves go on, and cannot be in a transaction.
+    """Build the indexes that migrations on the way only declare, CONCURRENTLY: moves go on, but no transaction may do so.
 
-    A build that was broken off leaves an index that nobody uses and every move writes: it is made anew.
+    An interrupted build leaves an index that no query uses and every move writes: it is made anew.
     """
     table = "saga_runs" if schema is None else f"{quoted(schema)}.saga_runs"
     if not _exists(connection, table):
-        return  # a new ledger: its tables are empty when the migration comes to them
+        return  # a new ledger: its tables are empty when the migration makes their indexes
     where = connection.scalar(
         sa.text(
             "SELECT n.nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
@@ -141,7 +142,7 @@ def _build_indexes(connection: sa.Connection, revision: str, schema: str | None)
 
 
 def _indexes_between(current: str | None, revision: str) -> dict[str, str]:
-    """What the migrations on the way want built beforehand; none on the way down, or of a ledger that is newer."""
+    """The indexes that migrations on the way want built beforehand; none on the way down, or for a newer ledger."""
     if revision == "base" or (current is not None and current not in known()):
         return {}
     wanted = [one for one in known() if (current or "") < one and (revision == "head" or one <= revision)]
@@ -168,7 +169,7 @@ def _migrated(engine: sa.Engine, revision: str, schema: str | None) -> str:
 
 
 def _enter(connection: sa.Connection, schema: str | None) -> None:
-    """From here on names without a schema are those of the ledger's schema alone, so nothing is found elsewhere."""
+    """Make names without a schema mean the ledger's schema only, so that no object of another schema is found."""
     if schema is None:
         schema = connection.scalar(
             sa.text(
@@ -187,10 +188,10 @@ def _enter(connection: sa.Connection, schema: str | None) -> None:
 
 
 def _adopt(connection: sa.Connection) -> str | None:
-    """The revision of a ledger that was made before it had a version table of its own, which is made here.
+    """Make the version table of a ledger that is older than our version table; return the ledger's revision.
 
-    Told from the tables, never from `alembic_version`: that may be the application's, whose revisions may be called as
-    ours are.
+    The ledger's tables show the revision, never `alembic_version`: that table may be the application's, and its revisions
+    may have our names.
     """
     if _exists(connection, VERSION_TABLE) or not _exists(connection, "saga_runs"):
         return None
@@ -210,7 +211,7 @@ def _adopt(connection: sa.Connection) -> str | None:
 
 
 def _rename(connection: sa.Connection, revision: str) -> None:
-    """Give the tables of an old ledger the names that the migrations make today. Only the catalog is written."""
+    """Give the tables of an old ledger today's names. Only the catalog is written."""
     renamed = {"episodes": "saga_episodes"} | ({"sweep_state": "saga_sweeps"} if revision > "0001" else {})
     for old, new in renamed.items():
         connection.execute(sa.text(f"ALTER TABLE {old} RENAME TO {new}"))
@@ -228,7 +229,7 @@ def _rename(connection: sa.Connection, revision: str) -> None:
 
 
 def _clear_old(connection: sa.Connection, revision: str) -> None:
-    """Take our row out of `alembic_version`; an application's row stays, and an empty table goes."""
+    """Delete our row from `alembic_version`. An application's row stays; an empty table is dropped."""
     if not _exists(connection, "alembic_version"):
         return
     connection.execute(sa.text("DELETE FROM alembic_version WHERE version_num = :revision"), {"revision": revision})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-# The order of making them. Beside them in the schema: Alembic's version table, and the domains.
+# In the order of their creation. The schema also has Alembic's version table, and the domains.
 TABLES = (
     "saga_runs",
     "saga_step_results",
@@ -23,7 +23,7 @@ _CALLED = re.compile(rf"\b({'|'.join(FUNCTIONS)})\(".encode())
 
 
 def quoted(schema: str) -> bytes:
-    """A schema as a quoted identifier, in a statement whose `%` are placeholders."""
+    """A schema as a quoted identifier, for a statement in which `%` marks placeholders."""
     return ('"' + schema.replace('"', '""').replace("%", "%%") + '"').encode()
 
 

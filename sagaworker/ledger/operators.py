@@ -23,9 +23,9 @@ from sagaworker.ledger.statements import execute_one
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """Who asks for a move, why, and the number of the last journal row that they saw, where they say so.
+    """Who asks for a move, why, and the number of the last journal row that this person saw, if given.
 
-    `request`: the id of the request, where it may be sent again by others than this call. It is done once.
+    `request`: the id of a request that others than this call may send again. It is done once.
     """
 
     saga_id: str
@@ -36,7 +36,7 @@ class Order:
 
 
 class Operating:
-    """Every method returns the status the move left, or None where the saga is not in a place for it: nothing changed.
+    """Every method returns the status after the move, or None where the move does not apply: nothing changed.
 
     Raises:
         StaleView: the journal has gone on since `order.seq`. Nothing changed.
@@ -55,11 +55,11 @@ class Operating:
         return self._move("release", order)
 
     def retry_undo(self, order: Order) -> RunStatus | None:
-        """Try the undo again at which the saga halted."""
+        """Try again the undo at which the saga halted."""
         return self._move("retry_undo", order)
 
     def retry_step(self, order: Order, *, idx: int, begin_again: bool) -> RunStatus | None:
-        """Let the doubted step at `idx` go on: begun again, or as it declares itself."""
+        """Let the doubted step at `idx` go on: it is begun again, or its own declaration decides."""
         return self._move("retry_step", order, idx=idx, begin_again=begin_again)
 
     def retry_passed_over(self, order: Order) -> RunStatus | None:
@@ -67,25 +67,25 @@ class Operating:
         return self._move("retry_passed_over", order)
 
     def reopen(self, order: Order, *, idx: int, undo: bool, begin_again: bool) -> RunStatus | None:
-        """Take a saga that failed at `idx` up again: its failed undos, else its step, else (`undo`) the way back."""
+        """Take up again a saga that failed at `idx`: its failed undos, else its step, else (with `undo`) the undo of its steps."""
         return self._move("reopen", order, idx=idx, undo=undo, begin_again=begin_again)
 
     def skip_undo(self, order: Order) -> RunStatus | None:
-        """Declare the undo done with at which the saga halted."""
+        """Give up the undo at which the saga halted, and go on."""
         return self._move("skip_undo", order)
 
     def skip_step(self, order: Order) -> RunStatus | None:
-        """Give the doubted step up without undoing it, and undo what came before it."""
+        """Give the doubted step up without undoing it, and undo the steps before it."""
         return self._move("skip_step", order)
 
     def resolve_happened(
         self, order: Order, *, idx: int, output: Mapping[str, Json], next_name: str | None
     ) -> RunStatus | None:
-        """The doubted step at `idx` happened, with this output; `next_name` is None where it is the last."""
+        """Note that the doubted step at `idx` happened, with this output; `next_name` is None for the last step."""
         return self._move("resolve_happened", order, idx=idx, output=json.dumps(output), next_name=next_name)
 
     def resolve_absent(self, order: Order) -> RunStatus | None:
-        """The doubted step did not happen."""
+        """Note that the doubted step did not happen."""
         return self._move("resolve_absent", order)
 
     def has_landed(self, order: Order) -> bool:
@@ -102,14 +102,14 @@ class Operating:
         return self._database.again(ask)
 
     def now(self) -> datetime:
-        """The database's clock, for whoever tells people what is due."""
+        """The database's clock, for texts that tell people when the saga is due."""
         row = self._database.again(lambda connection: execute_one(connection, "clock", {}))
         assert row is not None
         at: datetime = row["at"]
         return at
 
     def _move(self, name: str, order: Order, **parameters: Any) -> RunStatus | None:
-        """Run it once, whatever is lost: a request that was sent before is known by its id in the journal."""
+        """Run the move once, even if an answer is lost: the journal has the id of a request that landed before."""
         parameters |= {
             "saga_id": order.saga_id,
             "who": order.who,

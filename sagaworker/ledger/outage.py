@@ -1,11 +1,11 @@
-"""What went wrong between us and the database, for those above the ledger who must say it in a sentence."""
+"""The errors between us and the database, for the code above the ledger that reports them."""
 
 from __future__ import annotations
 
 import psycopg
 from sqlalchemy import exc
 
-# A connection that is lost, or leads to a server that has become a read-only standby: another one may do.
+# The connection is lost, or leads to a server that has become a read-only standby: another connection may work.
 LOST: tuple[type[psycopg.Error], ...] = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
@@ -18,11 +18,11 @@ OUTAGE: tuple[type[Exception], ...] = (
     exc.TimeoutError,
 )
 REFUSAL: tuple[type[Exception], ...] = (psycopg.Error, exc.SQLAlchemyError)
-# What one row's values can make a statement raise. The server is well, and the same statement without that row too.
+# Errors that one row's values can cause. The server is well, and the same statement works without that row.
 POISON: tuple[type[Exception], ...] = (psycopg.DataError, psycopg.IntegrityError, psycopg.InternalError)
 
 
-_SHORT = "53"  # class of SQLSTATE: disk or memory of a server that answers has run out
+_SHORT = "53"  # class of SQLSTATE: the server answers, but its disk or memory has run out
 
 
 def _driver(error: Exception) -> BaseException:
@@ -30,7 +30,7 @@ def _driver(error: Exception) -> BaseException:
 
 
 def is_short(error: Exception) -> bool:
-    """Whether a server that is there has run out of disk or memory."""
+    """Whether a server that answers has run out of disk or memory."""
     driver = _driver(error)
     return isinstance(driver, psycopg.Error) and (driver.sqlstate or "").startswith(_SHORT)
 
@@ -40,6 +40,6 @@ def reason(error: Exception) -> str:
     driver = _driver(error)
     server = driver.diag.message_primary if isinstance(driver, psycopg.Error) else None
     lines = [line.strip() for line in (server or str(driver)).splitlines() if line.strip()]
-    # libpq tells of every address it tried and ends each with the reason; the last colon comes before it.
+    # libpq has a line for every address it tried, each with its reason after the last colon.
     last = lines[0].removeprefix("connection failed: ") if lines else type(driver).__name__
     return last.rpartition("failed: ")[2].removeprefix("FATAL:").strip() or type(driver).__name__

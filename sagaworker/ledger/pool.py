@@ -1,4 +1,4 @@
-"""A pool that stays at its size: for processes of which there are many, so that a database bears as many as were counted."""
+"""A pool that stays at its size, for the many worker processes: the database then has as many connections as were planned."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 
 class ExactPool(sa.QueuePool):
-    """Keeps open no more connections than its size, those in use among them, unless all of them are in use.
+    """Keeps no more connections open than its size, those in use included, except while more are in use.
 
-    QueuePool keeps that many *beside* those in use: one that was needed for a moment would stay as long as a saga is walked.
-    Who often needs more at a time than the size would connect all the time: such a process wants QueuePool.
+    QueuePool keeps that many *beside* those in use: a connection for a short need would stay open while a saga is walked.
+    A process that often needs more connections than the size would reconnect all the time: it wants QueuePool.
     """
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:

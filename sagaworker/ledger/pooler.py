@@ -1,4 +1,4 @@
-"""A pooler in transaction mode is found out at first contact, and refused."""
+"""Detect a pooler in transaction mode at first contact, and refuse it."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from psycopg.rows import tuple_row
 
 from sagaworker.ledger.session import Connection, connect, is_shared
 
-# How a pooler is found out: so many other connections, so many turns with each, so many seconds for a server.
+# Probes for a pooler: number of other connections, turns with each, seconds to wait for a server.
 _OTHERS, _TURNS, _FOR_A_SERVER = 2, 10, 2.0
 
 
 def is_ours_alone(connection: Connection, parameters: dict[str, str]) -> bool:
-    """Whether the server of this connection is lent to nobody else between its statements; False: not known yet.
+    """Whether no other connection gets this connection's server between its statements; False: not known yet.
 
-    A pooler in transaction mode lends the server that was given back last, or each in turn, and with traffic any: while
-    two connections ask by turns, one of them gets what the other had. Two others, for a pooler that is several processes
-    has idle servers in each.
+    A pooler in transaction mode lends the server that came back last, or each in turn, or any under load. While two
+    connections ask by turns, one of them gets the server that the other had. Two other connections are tried, because a
+    pooler of several processes has idle servers in each.
 
     Raises:
-        SessionRefused: it is lent.
+        SessionRefused: other connections get the server.
     """
     mine = _backend(connection)
     if connection.info.backend_pid == mine:
-        return True  # no pooler: it is as the server itself said
+        return True  # no pooler: the server's process is the one named when we connected
     for _ in range(_OTHERS):
         try:
             other = connect(psycopg.Connection, parameters)
@@ -51,7 +51,7 @@ def _backend(connection: Connection) -> int:
 
 
 def _backend_soon(connection: Connection) -> int | None:
-    """Its server, or None: none is free, and a pooler in session mode lets us wait for a long time."""
+    """The connection's server, or None where no server is free: a pooler in session mode would let us wait for a long time."""
     until = time.monotonic() + _FOR_A_SERVER
     asked = connection.pgconn
     asked.send_query(b"SELECT pg_catalog.pg_backend_pid()")

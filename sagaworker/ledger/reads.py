@@ -1,4 +1,4 @@
-"""Reads, composed with SQLAlchemy. None of them writes, and each is one snapshot."""
+"""Reads, composed with SQLAlchemy. No read writes, and each is one snapshot."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _EVENT = [saga_events.c[name] for name in JournalEntry.__slots__]
 _EPISODE = [saga_episodes.c[name] for name in Episode.__slots__]
 
 
-# Status and mark as literals: with parameters the partial indexes of active and of failed runs are not used.
+# Status and protocol_version as literals: with parameters the partial indexes of active and of failed runs are not used.
 _IS_ACTIVE = sa.and_(
     saga_runs.c.status.in_([sa.literal_column(f"'{one.value}'") for one in RunStatus if not one.is_terminal]),
     saga_runs.c.protocol_version >= sa.literal_column("1"),
@@ -38,7 +38,7 @@ _IS_PASSED_OVER = sa.and_(
     sa.exists()
     .where(saga_events.c.saga_id == saga_runs.c.id, saga_events.c.seq == saga_runs.c.seq)
     .where(saga_events.c.type == PASSED_OVER)
-    # As `explain.is_passed_over`: an import that may still be under way is no such thing.
+    # As in `explain.is_passed_over`: an import that may still be under way does not count.
     .where(
         ~sa.func.coalesce(
             sa.and_(
@@ -50,7 +50,7 @@ _IS_PASSED_OVER = sa.and_(
         )
     ),
 )
-# What `explain` says of each: its test compares the two.
+# Must agree with `explain`; a test compares the two.
 _NEEDS_PERSON = sa.or_(
     saga_runs.c.status == sa.literal_column(f"'{RunStatus.FAILED.value}'"),
     sa.and_(
@@ -64,19 +64,19 @@ _NEEDS_PERSON = sa.or_(
 
 
 _IS_ENDED = saga_runs.c.status.in_([sa.literal_column(f"'{one.value}'") for one in RunStatus if one.is_terminal])
-CLOCKS = timedelta(days=1)  # as far as the clock of a client, of which its ids tell, may be from the database's
+CLOCKS = timedelta(days=1)  # largest difference of the database's clock and a client's clock, which makes the ids
 
 
 def _ending(id: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
-    """As the index saga_runs_by_ending says it: with literals, or it is not used."""
+    """The expression of the index saga_runs_by_ending, with literals: otherwise the index is not used."""
     return sa.func.right(sa.cast(id, sa.Text), sa.literal_column("6"))
 
 
 def _conditions(wanted: Filter) -> Iterator[sa.ColumnElement[bool]]:
-    """What the runs have in common, so that the indexes of active, failed and rolled back ones are used where they can."""
+    """The filter's conditions, written so that PostgreSQL can use the indexes of active, failed and rolled back runs."""
     if wanted.statuses:
         yield saga_runs.c.status.in_([sa.literal_column(f"'{status.value}'") for status in wanted.statuses])
-        yield saga_runs.c.protocol_version >= sa.literal_column("1")  # or saga_runs_active is not used
+        yield saga_runs.c.protocol_version >= sa.literal_column("1")  # without this saga_runs_active is not used
     for column in (saga_runs.c.kind, saga_runs.c.actor_id, saga_runs.c.key, saga_runs.c.conversation_id):
         value = getattr(wanted, column.name)
         if value is not None:
@@ -90,30 +90,30 @@ def _conditions(wanted: Filter) -> Iterator[sa.ColumnElement[bool]]:
 
 
 def _started_since(since: datetime | timedelta) -> Iterator[sa.ColumnElement[bool]]:
-    """By the database's clock; and by the ids, whose order ends the search where all that follow are older."""
+    """By the database's clock, and by the ids: their order ends the search where all further runs are older."""
     first = sa.func.clock_timestamp() - since if isinstance(since, timedelta) else sa.cast(since, sa.DateTime(True))
     yield saga_runs.c.inserted_at >= first
     millis = sa.func.greatest(sa.cast(sa.extract("epoch", first - CLOCKS) * 1000, sa.BigInteger), 0)
     digits = sa.func.rpad(sa.func.lpad(sa.func.to_hex(millis), 12, "0"), 32, "0")
-    # In a sub-select: what a clock says bounds no index scan.
+    # In a sub-select: a value from a clock cannot bound an index scan directly.
     yield saga_runs.c.id >= sa.select(sa.cast(digits, sa.UUID(as_uuid=False))).scalar_subquery()
 
 
 class Named(NamedTuple):
-    """A run that a name may mean, and the environment it is of."""
+    """A run that a name may mean, and the run's environment."""
 
     id: str
     source_env: str | None
 
 
 class Reads:
-    """What can be asked of a ledger."""
+    """The reads of a ledger."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def run(self, saga_id: str) -> SagaRun | None:
-        """One run; while it is active its context is folded from the outputs on record a moment later."""
+        """One run. While it is active its context is folded from its outputs, read a moment later."""
         with Line(self._database) as line:
             row = line.read("load", {"saga_id": saga_id})
             if row is None:
@@ -123,7 +123,7 @@ class Reads:
         return run_of(row)
 
     def identity(self) -> str | None:
-        """The identity that `migrate` gave this ledger; None where it has none yet."""
+        """The identity that `migrate` gave this ledger; None where it is not given yet."""
         rows = self._database.retried("identity", {})
         return rows[0]["id"] if rows else None
 
@@ -145,13 +145,13 @@ class Reads:
         return self._asked(lambda connection: [_bare_run(row) for row in connection.execute(page).mappings()])
 
     def passed_over(self, saga_ids: Sequence[str]) -> set[str]:
-        """Those of these runs that may run and of which the last that happened is that no worker could run them."""
+        """Of these runs, those that may run but, by their last journal row, no worker could run."""
         ids = sa.any_(sa.cast(list(saga_ids), sa.ARRAY(sa.UUID(False))))
         query = sa.select(saga_runs.c.id).where(saga_runs.c.id == ids, _IS_ACTIVE, _IS_PASSED_OVER)
         return self._asked(lambda connection: set(connection.execute(query).scalars()))
 
     def ids_of_label(self, kind: str, rest: str, *, source_env: str | None, limit: int) -> list[Named]:
-        """Runs of a kind whose key is `rest`, or whose id ends with it; of several environments' the own one's."""
+        """Runs of a kind whose key is `rest`, or whose id ends with `rest`. The environment's own runs, if there are any."""
         if "\x00" in kind or "\x00" in rest:
             return []
         columns = (saga_runs.c.id, saga_runs.c.source_env)
@@ -159,7 +159,7 @@ class Reads:
         keyed = sa.select(*columns).where(of_kind, saga_runs.c.key == rest)
         current = keyed.where(saga_runs.c.archived_at.is_(None)).limit(limit)
         ends_so = sa.and_(of_kind, saga_runs.c.key.is_(None), _ending(saga_runs.c.id) == rest)
-        # All active ones are read, by their index: they are few. OFFSET 0 keeps the planner from another one.
+        # All active runs are read, by their index: they are few. OFFSET 0 keeps the planner from using another index.
         active = sa.select(saga_runs).where(_IS_ACTIVE).offset(sa.literal_column("0")).subquery()
         in_active = sa.select(active.c.id, active.c.source_env).where(
             active.c.kind == kind, active.c.key.is_(None), _ending(active.c.id) == rest
@@ -176,7 +176,7 @@ class Reads:
         return self._asked(ask)
 
     def ids_of_beginning(self, text: str, *, limit: int) -> list[Named]:
-        """Runs whose ids begin with that, newest first: a range of the primary key."""
+        """Runs whose ids begin with `text`, newest first: a range of the primary key."""
         digits = text.replace("-", "").lower()
         least, most = (str(uuid.UUID(digits.ljust(32, filler))) for filler in "0f")
         query = sa.select(saga_runs.c.id, saga_runs.c.source_env).where(saga_runs.c.id.between(least, most))
@@ -208,7 +208,7 @@ class Reads:
         )
 
     def _asked(self, ask: Callable[[sa.Connection], Answer], **options: Any) -> Answer:
-        """Ask; once more where a pooled connection had died since its last use, and all older ones with it."""
+        """Ask; once more if the pooled connection had died since its last use. The pool then drops all older connections."""
         try:
             with self._database.engine.connect() as connection:
                 return ask(self._placed(connection, options))
@@ -220,7 +220,7 @@ class Reads:
             return ask(self._placed(connection, options))
 
     def _placed(self, connection: sa.Connection, options: dict[str, Any]) -> sa.Connection:
-        """The same connection, on which our tables are those of the ledger's schema."""
+        """The same connection, with our tables in the ledger's schema."""
         schema = self._database.schema(cast("Connection", connection.connection.driver_connection))
         return connection.execution_options(schema_translate_map={None: schema}, **options)
 
@@ -250,7 +250,7 @@ def run_of(row: Mapping[Any, Any]) -> SagaRun:
             **{name: row[name] for name in SagaRun.__slots__},
             "status": RunStatus(row["status"]),
             "waiting_for": None if row["waiting_for"] is None else WaitingFor(row["waiting_for"]),
-            # A list that something corrupted reads as none, so that nobody else's reads suffer from it.
+            # A corrupted list reads as empty, so that reads of other sagas still work.
             "step_modules": tuple(row["step_modules"]) if isinstance(row["step_modules"], list) else (),
             "attributes": row["attributes"] or {},
             "context": row["context"] or {},

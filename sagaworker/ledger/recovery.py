@@ -1,4 +1,4 @@
-"""What the sweep asks and notes: expired, stale and due sagas, and what the sweepers know of each other."""
+"""The statements of the sweep: expired, stale and due sagas, and the sweepers' own state."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NO_DELAY = timedelta(0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Due:
-    """A saga that a wake or a ring would take now, as read without locks."""
+    """A saga that `wake` or `ring_due` would take now, as read without locks."""
 
     saga_id: str
     fence: int
@@ -27,7 +27,7 @@ class Due:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mismatch:
-    """An active run whose status is not what its journal says."""
+    """An active run whose status differs from its journal."""
 
     saga_id: str
     status: str
@@ -37,23 +37,23 @@ class Mismatch:
 
 
 class Sweeping:
-    """Statements of the sweep. Those that read lock nothing; each costs the same with any number of finished sagas."""
+    """Statements of the sweep. Reads lock nothing; each costs the same with any number of finished sagas."""
 
     def __init__(self, database: Database, *, ring_after: timedelta) -> None:
         self._database = database
         self._ring_after = ring_after
 
     def contact(self, *, gap: timedelta, lease: timedelta) -> timedelta:
-        """Note that the database is reached; how long takeovers are held back from now.
+        """Note that the database is reached. Returns how long takeovers are held back from now.
 
-        They are from the first contact after a gap, or of a server that was started since the last one, for as long as
-        there was no contact, at most for a lease.
+        Takeovers are held back from the first contact after a gap, or with a server that was started since the last
+        contact. They are held back for as long as there was no contact, at most for a lease.
         """
         row = self._database.retried("contact", {"gap": gap, "lease": lease})[0]
         return timedelta(seconds=row["held_for"])
 
     def turn(self, scope: Scope, *, every: timedelta) -> bool:
-        """Note that a sweep of the scope begins, unless one began less than `every` ago; whether it is ours."""
+        """Note that a sweep of the scope begins, unless one began less than `every` ago. Returns whether ours may begin."""
         return bool(self._database.retried("turn", {"name": scope.name, "every": every}))
 
     def is_overdue(self, scope: Scope, *, every: timedelta) -> bool:
@@ -69,7 +69,7 @@ class Sweeping:
         after: Orphan | None = None,
         saga_id: str | None = None,
     ) -> list[Orphan]:
-        """Open episodes whose lease ran out at least `stale_after` ago, oldest first, those behind `after` only."""
+        """Open episodes whose lease ran out at least `stale_after` ago, oldest first, only those behind `after`."""
         lease, last = (after.lease_until, after.saga_id) if after is not None else _FIRST
         parameters = {
             **scope.parameters,
@@ -87,12 +87,12 @@ class Sweeping:
         return [row["saga_id"] for row in self._database.retried("stale", parameters)]
 
     def due(self, scope: Scope, *, is_parked: bool, stale_after: timedelta, limit: int) -> list[Due]:
-        """What `wake` (parked ones) or `ring_due` would take now."""
+        """The sagas that `wake` (parked ones) or `ring_due` would take now."""
         parameters = {**scope.parameters, "is_parked": is_parked, "stale_after": stale_after, "limit": limit}
         return [Due(**row) for row in self._database.retried("due", parameters)]
 
     def wake(self, scope: Scope, *, limit: int, saga_ids: Sequence[str] | None = None) -> list[Doorbell]:
-        """Let parked sagas whose time has come run again; ring what comes back."""
+        """Let parked sagas whose time has come run again. The caller rings the returned doorbells."""
         return self._picked("wake", scope, limit=limit, saga_ids=saga_ids)
 
     def ring_due(
@@ -103,11 +103,11 @@ class Sweeping:
         stale_after: timedelta = _NO_DELAY,
         saga_ids: Sequence[str] | None = None,
     ) -> list[Doorbell]:
-        """Pick runnable sagas whose doorbell seems lost, and pace the next ring; ring what comes back."""
+        """Pick runnable sagas whose doorbell seems lost, and pace the next ring. The caller rings the returned doorbells."""
         return self._picked("ring_due", scope, limit=limit, saga_ids=saga_ids, stale_after=stale_after)
 
     def not_rung(self, doorbells: Sequence[Doorbell]) -> None:
-        """Take back the pace of rings that reached nobody."""
+        """Reset the pace of rings that the broker did not take."""
         ids = [doorbell.saga_id for doorbell in doorbells]
         self._database.retried("not_rung", {"saga_ids": ids, "ring_after": self._ring_after})
 

@@ -1,7 +1,7 @@
-"""A move that somebody asks for: under the lock of the saga, and once, whatever is lost on the way.
+"""A move that somebody asks for: made under the lock of the saga, and made once, even if its answer is lost.
 
-Every such move writes the id of its request into its journal row. So a move whose acknowledgement was lost, or that is asked
-for a second time under the same id, is looked up before it is sent again.
+Every such move writes the id of its request into its journal row. If an acknowledgement was lost, or the same id is asked
+for a second time, the id is looked up before the move is sent again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sagaworker.ledger.statements import execute_one
 
 
 class Answer(NamedTuple):
-    """The row of the move; or, where it `has_landed` before, what the journal says of it."""
+    """The row of the move; if the move `has_landed` before, the row from the journal."""
 
     row: DictRow
     has_landed: bool
@@ -36,9 +36,9 @@ def requested(
     was_sent: bool,
     check: Callable[[DictRow | None], None] = _nothing,
 ) -> Answer | None:
-    """Run the move once; None where it does not apply. `parameters` has the saga_id and the id of the `request`.
+    """Run the move once; None if it does not apply. `parameters` has the saga_id and the id of the `request`.
 
-    `was_sent`: somebody may have sent the same request before. `check` sees the locked run, and may raise.
+    `was_sent`: the same request may have been sent before. `check` gets the locked run, and may raise.
     """
     try:
         with database.checkout() as connection:

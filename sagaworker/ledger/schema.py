@@ -1,4 +1,4 @@
-"""The tables as SQLAlchemy metadata: Alembic's target, and what the reads are composed from."""
+"""The tables as SQLAlchemy metadata, for Alembic and for the reads."""
 
 from __future__ import annotations
 

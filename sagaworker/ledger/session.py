@@ -1,4 +1,4 @@
-"""Sessions: every connection is made here, and what the ledger relies on is set in it and read back."""
+"""Sessions: every connection is made here, and the settings that the ledger relies on are set and read back."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Connection: TypeAlias = psycopg.Connection[Any]
 _Kind = TypeVar("_Kind", bound=Connection)
 
 
-# How values are written: what psycopg reads does not depend on what a database or a role is set to.
+# The text form of values, so that psycopg's reading does not depend on settings of a database or a role.
 FORM = {"client_encoding": "UTF8", "DateStyle": "ISO, MDY", "IntervalStyle": "postgres"}
-# docs/protocol.md, rule 4. The session ends what hangs; TCP finds a database host that vanished.
+# docs/protocol.md, rule 4. These time-outs end a statement that hangs; TCP detects a database host that vanished.
 SESSION = FORM | {
     "lock_timeout": "5s",
     "statement_timeout": "10s",
     "idle_in_transaction_session_timeout": "10s",
     "default_transaction_isolation": "read committed",
-    # Every statement here touches a few rows by primary key or partial index: one generic plan serves all values. Made
-    # while the tables were empty, it would read them whole until the next ANALYZE, so that plan is ruled out.
+    # Every statement here touches a few rows by primary key or partial index, so one generic plan serves all values. A
+    # plan made while the tables were empty would scan whole tables until the next ANALYZE, so such plans are ruled out.
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
@@ -33,7 +33,7 @@ SESSION = FORM | {
     "TimeZone": "UTC",
 }
 MIGRATING = FORM | {"default_transaction_isolation": "read committed", "TimeZone": "UTC"}
-# Keepalive ends an idle connection; with a statement in flight only the user timeout does, in milliseconds.
+# Keepalive ends a dead idle connection; with a statement in flight only the user timeout does (milliseconds).
 _TCP = {
     "keepalives": "1",
     "keepalives_idle": "5",
@@ -45,7 +45,7 @@ _SECRETS = ("password", "sslpassword")
 
 
 class SessionRefused(SagaworkerError):
-    """The database let us in, but a ledger cannot live in such a session: `rule`, and what was got."""
+    """The database accepted the connection, but a ledger cannot work in such a session: `rule` was broken by `got`."""
 
     def __init__(self, rule: str, got: str, remedy: str) -> None:
         super().__init__(rule, got, remedy)
@@ -80,7 +80,7 @@ def connect(
         connect_timeout = min(connect_timeout, int(theirs))
     asked: dict[str, Any] = {"application_name": name, **_TCP, **parameters}
     if "service" not in parameters and not os.environ.get("PGSERVICE"):
-        asked.setdefault("options", "")  # said, so that PGOPTIONS is not asked; a service may have options of its own
+        asked.setdefault("options", "")  # keeps libpq from reading PGOPTIONS; a service may have its own options
     asked |= {"connect_timeout": connect_timeout, "client_encoding": "UTF8"}
     try:
         return kind.connect(autocommit=True, **asked, **options)
@@ -89,12 +89,12 @@ def connect(
         for secret in filter(None, map(parameters.get, _SECRETS)):
             said = said.replace(secret, "***")
         redacted = type(exc)(said)
-    # Another one, without context: psycopg's carries all that the connection was made with, the password among it.
+    # A new exception without context: psycopg's own carries all connection parameters, the password too.
     raise redacted
 
 
 def prove(connection: Connection, session: dict[str, str]) -> None:
-    """Set what we rely on by a statement (a pooler drops what the connection string asks for), and read it back."""
+    """Set the session's settings by a statement (a pooler drops settings in the connection string), and read them back."""
     encoding = connection.info.parameter_status("server_encoding")
     if encoding not in {None, "UTF8"}:
         raise SessionRefused("be of a database in UTF8", f"one in {encoding}", "create it with ENCODING 'UTF8'")

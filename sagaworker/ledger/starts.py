@@ -57,10 +57,10 @@ class LedgerStarts(Area):
     """Starts."""
 
     def start(self, runs: Sequence[NewRun], connection: psycopg.Connection[Any] | None = None) -> set[str]:
-        """Store pending runs; return the ids stored. One that is missing met its own id or its (kind, key).
+        """Store pending runs; return the ids stored. A missing id means that the id or its (kind, key) existed already.
 
-        On the caller's connection it joins the caller's transaction. Otherwise it commits, and where the commit's
-        acknowledgement is lost it is sent again: the ids are the caller's, so a second landing stores nothing.
+        On the caller's connection the move joins the caller's transaction. Otherwise it commits, and is sent again where
+        the commit's acknowledgement is lost: the ids are the caller's, so a second landing stores nothing.
         """
         if connection is None and len(runs) == 1:
             return {row["id"] for row in self.database.again(lambda own: self._start_one(own, runs[0]))}
@@ -90,7 +90,7 @@ class LedgerStarts(Area):
         return self.database.retried("start", parameters)
 
     def met(self, requests: Sequence[NewRun], connection: psycopg.Connection[Any] | None = None) -> list[SagaRun]:
-        """The runs that these requests met instead of being stored, as the same transaction sees them."""
+        """The existing runs that kept these requests from being stored, as the same transaction sees them."""
         keyed = [request for request in requests if request.key is not None]
         parameters: dict[str, Any] = {
             "ids": [request.id for request in requests],

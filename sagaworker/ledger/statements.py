@@ -1,4 +1,4 @@
-"""The statement files and how they are run: one move or read each, in a folder of `sql/` that is named after its capability."""
+"""The statement files and how to run them: one move or read each, in the folder of `sql/` named after its capability."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from sagaworker.ledger.session import Connection
 _Result = TypeVar("_Result")
 
 
-AUDIT = "audit"  # questions, and no statement of a move: `ledger/audit.py` reads them
+AUDIT = "audit"  # queries of the audit, no moves: `ledger/audit.py` reads them
 
 
 @cache
 def statement_files() -> dict[str, Traversable]:
-    """Each file by its name, which is one file's only: `{"advance": sql/episodes/advance.sql, ...}`."""
+    """Each file by its name, which no two files share: `{"advance": sql/episodes/advance.sql, ...}`."""
     found: dict[str, Traversable] = {}
     for folder in files("sagaworker.ledger").joinpath("sql").iterdir():
         if folder.name == AUDIT or not folder.is_dir():
@@ -39,7 +39,7 @@ def statement_files() -> dict[str, Traversable]:
     return found
 
 
-# The schema of the ledger that a connection is used for: our own ones, and callers' connections that we have joined.
+# The ledger's schema for each connection: our own connections, and callers' connections that we have joined.
 _schemas: WeakKeyDictionary[Connection, str] = WeakKeyDictionary()
 
 
@@ -47,7 +47,7 @@ _schemas: WeakKeyDictionary[Connection, str] = WeakKeyDictionary()
 def sql(name: str, schema: str = "") -> bytes:
     """The text of the statement file of that name without comments and indentation, its tables in `schema`.
 
-    psycopg caches how it reads a query only up to 4,096 bytes; reading a longer one anew costs a third of a move.
+    psycopg caches parsed queries only up to 4,096 bytes; parsing a longer one each time costs a third of a move.
     """
     text = statement_files()[name].read_text()
     lines = (line.strip() for line in text.splitlines())
@@ -56,22 +56,22 @@ def sql(name: str, schema: str = "") -> bytes:
 
 
 def use_schema(connection: Connection, schema: str) -> None:
-    """From now on statement files run on this connection in that schema, whatever its search_path says."""
+    """Make statement files run on this connection in that schema, whatever its search_path is."""
     _schemas[connection] = schema
 
 
 def has_schema(connection: Connection) -> bool:
-    """Whether `use_schema` said one."""
+    """Whether `use_schema` set a schema."""
     return connection in _schemas
 
 
 def schema_of(connection: Connection) -> str:
-    """The schema that `use_schema` said, or "": the search_path decides."""
+    """The schema that `use_schema` set, or "": the search_path decides."""
     return _schemas.get(connection, "")
 
 
 def _adapters() -> AdaptersMap:
-    """Psycopg's own, whatever the application has registered on its connections or for all of them."""
+    """Psycopg's own adapters, whatever the application has registered on its connections or for all connections."""
     types = TypesRegistry()
     register_default_types(types)
     ours = AdaptersMap(types=types)
@@ -85,9 +85,9 @@ _ADAPTERS = _adapters()
 
 
 def _cursor(connection: Connection) -> psycopg.Cursor[DictRow]:
-    """Not the connection's own kind of cursor: a caller's connection may make any (ClientCursor, RawCursor).
+    """A plain cursor: a caller's connection may make another kind (ClientCursor, RawCursor).
 
-    But the one that failpoints hurt, where they are set.
+    Where failpoints are set, the cursor that carries them out.
     """
     kind = connection.cursor_factory
     chosen: type[psycopg.Cursor[Any]] = kind if getattr(kind, "is_hurt_by_failpoints", False) else psycopg.Cursor
@@ -95,13 +95,13 @@ def _cursor(connection: Connection) -> psycopg.Cursor[DictRow]:
 
 
 def adapted(cursor: psycopg.Cursor[_Result]) -> psycopg.Cursor[_Result]:
-    """The cursor with our adapters: psycopg copies the connection's, and has no public way to give it others."""
+    """The cursor with our adapters. psycopg copies the connection's adapters and has no public way to set others."""
     cursor._adapters = _ADAPTERS  # noqa: SLF001
     return cursor
 
 
 def _is_binary(connection: Connection) -> bool:
-    """Whether this session writes instants or intervals as psycopg cannot read them: then they come as numbers."""
+    """Whether psycopg cannot read this session's text form of instants or intervals: then they are fetched in binary."""
     known = connection.info.parameter_status
     return not (known("DateStyle") or "").startswith("ISO") or known("IntervalStyle") != "postgres"
 

@@ -1,4 +1,4 @@
-"""Takeovers, and sagas that are passed over."""
+"""Takeovers, and notes about sagas that cannot be run now."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Orphan:
     actor_id: str | None
     recovery_policy: str | None
     status: RunStatus
-    lease_until: str = ""  # as the database spells it: only ever given back to it
+    lease_until: str = ""  # as the database writes it: only given back to the database
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TakenOver:
-    """One takeover that happened: under which policy, and the doorbell to ring when it may run."""
+    """One takeover that happened: its policy, and the doorbell to ring if the saga may run."""
 
     policy: str
     status: RunStatus
@@ -43,7 +43,7 @@ class TakenOver:
 
 
 class LedgerTakeovers(Area):
-    """What others do with a saga whose worker is gone, or that cannot be walked."""
+    """Moves of others on a saga whose worker is gone, or that cannot be walked."""
 
     def owned(self, owner: str, connection: Connection) -> list[Orphan]:
         """Open episodes of one owner, read on a connection of the local witness."""
@@ -58,10 +58,10 @@ class LedgerTakeovers(Area):
         stale_after: timedelta = timedelta(0),
         connection: Connection | None = None,
     ) -> list[TakenOver]:
-        """Take orphans over, each under its policy; those that are none any more are left out.
+        """Take orphans over, each under its policy. Sagas that are no longer orphans are left out.
 
-        The fence rises and the episode closes in the same commit that applies the policy, so of any number of
-        sweepers one takes an orphan over, and the old holder writes nothing any more.
+        The commit that applies the policy also raises the fence and closes the episode. So one of any number of sweepers
+        takes an orphan over, and the old holder can write nothing any more.
         """
         if connection is None:
             return self.database.again(
@@ -88,7 +88,7 @@ class LedgerTakeovers(Area):
         return [_taken_over(row) for row in rows]
 
     def take_over_own(self, claim: Claim) -> None:
-        """Give up a claimed saga whose step was interrupted: as if this process had died in it, and counted so."""
+        """Give up a claimed saga whose step was interrupted, and count that as if this process had died in the step."""
         orphan = Orphan(
             saga_id=claim.saga_id,
             fence=claim.fence,
@@ -100,17 +100,17 @@ class LedgerTakeovers(Area):
         self.take_over([(orphan, "restart")], witnessed=True)
 
     def pass_over(self, saga_id: str, fence: int, reason: str, *, step: str | None = None, pace: bool = False) -> bool:
-        """Journal why a saga cannot be run or recovered now, and who tried; whether that made a new row.
+        """Journal why a saga cannot be run or recovered now, and who tried. Returns whether that made a new row.
 
-        Tried again with nothing in between, the row of the first try is kept current: its reason, tries and last_at.
-        `step`: the one that could not be loaded. With `pace`, a saga that is due is not looked at again for five
-        minutes. Nothing happens when the fence is stale.
+        Further tries with no move in between update the row of the first try: its reason, tries and last_at. `step`: the
+        step that could not be loaded. With `pace`, a due saga is not looked at again for five minutes. Nothing happens
+        when the fence is stale.
         """
         row = self._noted(saga_id, fence, reason, step=step, pace=pace, importing=False)
         return row is not None and bool(row["is_new"])
 
     def importing(self, saga_id: str, fence: int, step: str) -> int:
-        """Journal that a step is about to be imported, which may end this process; how often that was noted in a row."""
+        """Journal that a step is about to be imported, which may end this process. Returns how often that was noted in a row."""
         reason = f"step {step!r} must be importable, got an import that has not ended, or that ended its process"
         row = self._noted(saga_id, fence, reason, step=step, pace=False, importing=True)
         return 0 if row is None else int(row["imports"])
@@ -131,7 +131,7 @@ class LedgerTakeovers(Area):
         return self.database.again(lambda connection: execute_locked(connection, "pass_over", parameters))
 
     def identity(self, connection: Connection) -> str | None:
-        """The identity of the ledger; None where it cannot be read."""
+        """The identity of the ledger; None if it cannot be read."""
         try:
             row = execute_one(connection, "identity", {})
         except psycopg.Error:

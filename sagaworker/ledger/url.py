@@ -1,4 +1,4 @@
-"""The database URL: read here and nowhere else."""
+"""Read the database URL. No other code reads it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sagaworker.errors import InvalidSetting
 
 
 def parameters_of(database_url: str) -> dict[str, str]:
-    """What libpq connects by, from any spelling of the URL: the only place where it is read.
+    """The parameters of a connection for libpq, from any spelling of the URL.
 
     Several hosts may be written as libpq does (`h1:1,h2:2`) and as SQLAlchemy does (`?host=h1:1&host=h2:2`).
 
@@ -22,13 +22,13 @@ def parameters_of(database_url: str) -> dict[str, str]:
     '1,2'
 
     Raises:
-        InvalidSetting: libpq cannot read it. The message repeats nothing of the URL.
+        InvalidSetting: libpq cannot read the URL. The message repeats no part of the URL.
     """
     rest = database_url.partition("://")[2]
     body, _, query = rest.partition("?")
     authority, slash, name = body.partition("/")
     if "@" in name:
-        # A password with a slash: its end would be taken for a database's name, and told in errors.
+        # In a password with a slash, the part after the slash would be read as a database name and shown in errors.
         raise InvalidSetting(
             "the database URL must have one @ before its database's name, got another behind it",
             "percent-encode special characters of the password: / is %2F",
@@ -39,7 +39,7 @@ def parameters_of(database_url: str) -> dict[str, str]:
     hosts = [unquote(pair.partition("=")[2]) for pair in pairs if pair.startswith("host=")]
     others = [pair.replace(" ", "%20") for pair in pairs if not pair.startswith("host=")]
     found: dict[str, Any] | None = None
-    with contextlib.suppress(psycopg.Error):  # it quotes what it cannot read, so it is not even the error's context
+    with contextlib.suppress(psycopg.Error):  # libpq's error quotes the URL, so it is not even the context of ours
         found = conninfo_to_dict(f"postgresql://{who}{at}{where}{slash}{name.replace(' ', '%20')}?{'&'.join(others)}")
     if found is None:
         raise InvalidSetting(
@@ -58,7 +58,7 @@ def parameters_of(database_url: str) -> dict[str, str]:
             "a password is between user: and @host, its special characters percent-encoded",
         )
     if "," in parameters.get("host", ""):
-        # A standby among them takes no move.
+        # A standby among the hosts cannot make a move.
         parameters.setdefault("target_session_attrs", "read-write")
     return parameters
 

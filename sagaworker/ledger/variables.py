@@ -1,4 +1,4 @@
-"""The variables that libpq reads: they are for databases that their user named, and not for a server of ours."""
+"""The variables that libpq reads. They are meant for the user's databases, not for a server of ours."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import contextlib
 import os
 from collections.abc import Iterator, MutableMapping
 
-# By name: libpq's own list cannot be asked for while PGSERVICE names a service that is not there. The last line is of
-# those that belong to no parameter of a connection, so that no URL can overrule them.
+# A fixed list: libpq cannot give its own while PGSERVICE names a service that does not exist. The variables in the last
+# line belong to no connection parameter, so no URL can override them.
 VARIABLES = frozenset(
     [
         "PGHOST",
@@ -58,14 +58,14 @@ VARIABLES = frozenset(
 
 
 def forget(env: MutableMapping[str, str] | None = None) -> dict[str, str]:
-    """Take them out of an environment, by default this process's; what they were."""
+    """Remove the variables from an environment, by default this process's; return their values."""
     env = os.environ if env is None else env
     return {name: env.pop(name) for name in VARIABLES & env.keys()}
 
 
 @contextlib.contextmanager
 def forgotten() -> Iterator[None]:
-    """Within: this process has none of them."""
+    """Within: this process has none of the variables."""
     had = forget()
     try:
         yield

@@ -1,4 +1,4 @@
-"""Which migration a ledger is at, and which ones this version carries: without Alembic, which is slow to import."""
+"""A ledger's revision, and the revisions that this version has, without Alembic, which is slow to import."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sagaworker.ledger.names import VERSION_TABLE
 
 
 class LedgerIsNewer(SchemaMismatch):
-    """A later sagaworker migrated the ledger: this one must not touch it."""
+    """A later sagaworker migrated the ledger: this version must not touch it."""
 
     def __str__(self) -> str:
         return (
@@ -32,17 +32,17 @@ def migrations_folder() -> Path:
 
 @cache
 def known() -> tuple[str, ...]:
-    """The revisions this version carries, oldest first: their files begin with them, and each follows the one before."""
+    """The revisions of this version, oldest first, read from the file names. Each revision follows the one before."""
     return tuple(sorted(file.name[:4] for file in (migrations_folder() / "versions").glob("[0-9]*_*.py")))
 
 
 def head() -> str:
-    """The newest revision this version carries."""
+    """The newest revision of this version."""
     return known()[-1]
 
 
 def found(connection: sa.Connection, schema: str | None = None) -> str | None:
-    """The revision of the ledger in that schema, None: where the search_path leads. None where there is no ledger."""
+    """The revision of the ledger in `schema` (None: where the search_path leads). Returns None where there is no ledger."""
     table = sa.table(VERSION_TABLE, sa.column("version_num"), schema=schema)
     name = VERSION_TABLE if schema is None else f"{quoted(schema)}.{VERSION_TABLE}"
     if connection.scalar(sa.text("SELECT to_regclass(:name)"), {"name": name}) is None:
@@ -63,7 +63,7 @@ def check(engine: sa.Engine, schema: str | None = None) -> None:
     except DBAPIError as exc:
         if not exc.connection_invalidated:
             raise
-        # The pooled connection had died since its last use, and all older ones with it.
+        # The pooled connection had died since its last use, and the pool has dropped all older connections.
         revision = _asked(engine, schema)
     refuse_newer(revision)
     if revision != head():
@@ -76,10 +76,10 @@ def _asked(engine: sa.Engine, schema: str | None) -> str | None:
 
 
 def refuse_newer(revision: str | None) -> None:
-    """Refuse a revision that this version does not carry.
+    """Refuse a revision that this version does not have.
 
     Raises:
-        LedgerIsNewer: it does not.
+        LedgerIsNewer: the revision is unknown here.
     """
     if revision is not None and revision not in known():
         raise LedgerIsNewer(revision, head())

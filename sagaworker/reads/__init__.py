@@ -1,1 +1,1 @@
-"""Reading: from the names that people type to a saga, and what they may ask for."""
+"""Reading: find a saga by the names that people type, and check the filters of a list."""

@@ -1,4 +1,4 @@
-"""What a caller may say of a list: statuses, a page, and since when."""
+"""Check the filters of a list: statuses, a page, and since when."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from sagaworker.errors import InvalidInput
 STATUSES = tuple(status.value for status in RunStatus)
 MAX_PAGE = 1000
 MAX_OFFSET = 2**63 - 1  # a bigint
-LONGEST = timedelta(days=36_525)  # further back PostgreSQL's instants end
+LONGEST = timedelta(days=36_525)  # PostgreSQL's instants do not reach further back
 _AGO = re.compile(r"(?P<number>\d{1,12}(?:\.\d{1,6})?)\s*(?P<unit>s|m|min|h|d|w)")
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def checked_statuses(status: str | Sequence[str] | None) -> list[RunStatus]:
-    """The statuses of a filter; none is all.
+    """The statuses of a filter; an empty one means all.
 
     Raises:
         InvalidInput: one of them is no status.

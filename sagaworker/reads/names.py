@@ -1,4 +1,4 @@
-"""From any name that we print to the saga's id: `checkout[order-42]`, `checkout[fa4bb9]`, the beginning of an id."""
+"""Find the saga's id by any name that we print: `checkout[order-42]`, `checkout[fa4bb9]`, the beginning of an id."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import uuid
 from sagaworker.errors import InvalidInput
 from sagaworker.ledger.reads import Reads
 
-# As labels are printed, Flower's too: `checkout[order-42] 3/7 charge_card`.
+# A printed label, such as Flower's: `checkout[order-42] 3/7 charge_card`.
 _LABEL = re.compile(r"(?P<kind>[^\[]+)\[(?P<rest>.*)\](?: \d+/\d+(?: .*)?)?", re.DOTALL)
-_LEAST = 4  # characters of the beginning of an id
+_LEAST = 4  # least characters of the beginning of an id
 _PATTERN = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"
 _SHOWN = 5  # candidates that a refusal lists
 
@@ -23,14 +23,14 @@ class Finder:
         self._source_env = source_env
 
     def id_of(self, name: object, *, to_move: bool = False) -> str:
-        """The id of that saga; a whole id is taken as it is, whether there is such a run or not.
+        """The id of that saga. A whole id is taken as it is, whether such a run exists or not.
 
-        `to_move`: for what changes the saga. A short name then means none of another environment: where production has
-        no order 42, its cancel must not reach staging's.
+        `to_move`: for a move that changes the saga. A short name then names no saga of another environment: where
+        production has no order 42, a cancel there must not reach staging's.
 
         Raises:
-            InvalidInput: no name of a saga, or of none, or of several: they are listed; or, `to_move`, of one of
-                another environment.
+            InvalidInput: not a name, or the name of no saga, or of several (the message lists them); with `to_move`
+                also the name of a saga of another environment.
         """
         text = name if isinstance(name, str) else str(name)
         try:
@@ -67,7 +67,7 @@ class Finder:
 
 
 def _is_beginning(text: str) -> bool:
-    """Whether an id can begin so, with its dashes in their places or without any."""
+    """Whether an id can begin like this, with its dashes in their places or without dashes."""
     digits = text.lower()
     if len(digits) < _LEAST:
         return False

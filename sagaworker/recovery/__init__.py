@@ -1,1 +1,1 @@
-"""Recovery: sweeps take over what dead workers left, under the policy that applies, and ring what waits."""
+"""Recovery: sweeps take over the sagas of dead workers, each under its policy, and ring sagas that wait for a worker."""

@@ -27,8 +27,8 @@ ResolvePolicy = Callable[[SagaRun], object]
 class Policies:
     """The order: the callback, the registered definition, the database's definition, the run's own, `fail`.
 
-    What raises or answers nonsense for one run is logged and falls through to the next in order; the other runs do not
-    notice.
+    A callback that raises or gives an illegal answer for one run is logged, and the next in order decides over that run.
+    Other runs are not affected.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Policies:
     def of(self, orphans: Sequence[Orphan], *, until: float = math.inf) -> list[tuple[Orphan, str]]:
         """Each orphan with the policy that decides over it.
 
-        Without those that a slow callback was not asked about by `until`, a time of `lease.now`.
+        Orphans that a slow callback was not asked about by `until`, a time of `lease.now`, are left out.
         """
         kinds = sorted({orphan.kind for orphan in orphans})
         stored = self._definitions.stored_policies(self._source_env, kinds, self._connection)
@@ -81,7 +81,7 @@ class Policies:
             run = loaded.run
             answer = bounded(lambda: resolve(run), RESOLVED_WITHIN, "a resolve_policy")
         except Hung as hung:
-            self._resolve = None  # nor is it asked again in this sweep: every orphan would wait for it
+            self._resolve = None  # do not ask it again in this sweep: every orphan would wait for it
             log.error("saga %s got %s; definitions decide for the rest of this sweep", orphan.saga_id, hung)  # noqa: TRY400
             return None
         except Exception:

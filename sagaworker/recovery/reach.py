@@ -1,4 +1,4 @@
-"""How long this process takes nothing over, after it could not reach the database."""
+"""How long this process holds back takeovers after it could not reach the database."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from sagaworker.ledger.outage import OUTAGE
 
 
 class Reach:
-    """What one process saw of the database. After an absence it holds back for as long as that may have lasted.
+    """One process' contacts with the database. After an absence the process holds back for as long as that may have lasted.
 
-    At most for a lease. A living holder beats four times a lease, so within a quarter of one it is heard again; and a
-    lease that was extended just before an absence has three quarters left (docs/architecture.md, Held back).
+    It holds back for one lease at most. A living holder beats four times a lease, so it beats again within a quarter of a
+    lease. A lease that was extended just before the absence has three quarters left (docs/architecture.md, Held back).
     """
 
     def __init__(self, lease: timedelta) -> None:
@@ -25,7 +25,7 @@ class Reach:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Around a statement: note that it reached the database, or that it did not."""
+        """Around a statement: note whether it reached the database."""
         try:
             yield
         except OUTAGE:

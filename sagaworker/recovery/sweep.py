@@ -1,4 +1,4 @@
-"""What others left behind: the sweep takes expired episodes over and rings what waits for a lost doorbell."""
+"""The sweep: it takes over expired episodes, and rings sagas whose doorbell was lost."""
 
 from __future__ import annotations
 
@@ -27,16 +27,14 @@ from sagaworker.telemetry import metrics
 log = logging.getLogger(__name__)
 
 BATCH = 200  # sagas in one statement, so that no lock is held long
-# How long one sweep works, and at most half a tick; what is left then is for the next one. Long enough that a mass death of
-# thousands is over in one or two ticks. No longer, for who sweeps does nothing else: a cancel may wait for the same process.
+# How long one sweep works, and at most half a tick; the next sweep does the rest. Long enough that thousands of takeovers
+# after a mass death are done in one or two ticks. Not longer: a process that sweeps does nothing else, and a cancel may wait.
 BUDGET = timedelta(seconds=5)
-# Without a sweep for so long, whoever notices sweeps: no beat may be alive, or its message waits while every child walks.
+# Ticks without a sweep, after which any worker sweeps: no beat may be alive, or its message waits while every child walks.
 OVERDUE_TICKS = 1.5
-GAP_TICKS = (
-    4  # without contact for so long, the database was away: longer than between two sweeps of workers without a beat
-)
+GAP_TICKS = 4  # ticks without contact that mean an outage: more than between two sweeps of workers without a beat
 
-Rings = Callable[[Sequence[Doorbell]], bool]  # the same, best effort: whether it worked
+Rings = Callable[[Sequence[Doorbell]], bool]  # sends doorbells, best effort; returns whether it worked
 Part = TypeVar("Part")
 Taken = Callable[[Sequence[tuple[Orphan, str]]], list[TakenOver]]
 NO_DELAY = timedelta(0)
@@ -44,7 +42,7 @@ COUNTED = {"restart": "restarted", "fail": "failed", "compensate": "compensated"
 
 
 class Recovery:
-    """Any number of processes may run these at once: each orphan is taken over once, the others count it as skipped."""
+    """Any number of processes may call these methods at once: one takes an orphan over, the others count it as skipped."""
 
     def __init__(
         self, ledger: Ledger, definitions: Definitions, ring: Rings, failpoints: Failpoints, settings: Settings
@@ -72,9 +70,9 @@ class Recovery:
     ) -> SweepResult:
         """Take over every open episode whose lease ran out `stale_after` ago, each under its policy, and ring.
 
-        Never runs a step. Bounded by time (`budget`, else BUDGET): what is left then is for the next sweep, and others may
-        sweep at the same time. After an outage of the database it only rings. With `every`, nothing happens where a
-        sweep of the scope began less than that ago.
+        Never runs a step. Bounded by time (`budget`, else BUDGET): the next sweep does the rest, and others may sweep at
+        the same time. After an outage of the database a sweep only rings. With `every`, nothing happens where a sweep of
+        the scope began less than that ago.
         """
         until = self._until(budget)
         held_for = self._contact()
@@ -100,13 +98,13 @@ class Recovery:
         return SweepResult(**counts)
 
     def tick(self, scope: Scope) -> SweepResult:
-        """The beat's sweep: of any number of beats one sweeps in a tick, the others do nothing."""
+        """The beat's sweep: one of any number of beats sweeps in a tick, the others do nothing."""
         return self.sweep(scope, every=self._tick / 2)
 
     def sweep_if_overdue(self, scope: Scope) -> SweepResult | None:
-        """For a worker, twice a tick: sweep where none began for a tick and a half; None where one did. One cheap read.
+        """For a worker, twice a tick: sweep if no sweep began for a tick and a half, else return None. One cheap read.
 
-        Raises what the driver raises while the database is away: this process then holds back for as long.
+        While the database is away the driver's error is raised, and this process holds back for as long afterwards.
         """
         every = OVERDUE_TICKS * self._tick
         with self._reach.watched():
@@ -120,16 +118,16 @@ class Recovery:
         return self.sweep(scope, every=every)
 
     def ring_due(self, scope: Scope, *, budget: timedelta | None = None) -> int:
-        """Wake parked sagas whose time has come and ring all that are runnable and due, within the budget; how many."""
+        """Wake parked sagas whose time has come, and ring runnable sagas that are due, within the budget; returns how many."""
         counts: Counter[str] = Counter()
         _by_turns([self._waking(scope, counts), self._ringing(scope, NO_DELAY, counts)], self._until(budget))
         return counts["rung"]
 
     def take_over_dead(self, owner: str, *, has_spawned: bool = False) -> int:
-        """The local witness: take over all that a process which is known to be dead still holds; how many.
+        """For the local witness: take over all sagas that a dead process still holds; returns how many.
 
-        Uses one connection of its own, closed at once, so that none is open across a fork. It saw the death, so no
-        outage holds it back; and it asks no definition, whose modules main does not import, but the database's.
+        Uses one connection of its own, closed at once, so that no connection is open across a fork. The witness saw the
+        death, so no outage holds it back. It uses the database's definitions, since main does not import the modules.
         """
         with self._ledger.database.connect(connect_timeout=2) as connection:
             orphans = self._ledger.owned(owner, connection)
@@ -143,14 +141,14 @@ class Recovery:
                 ),
                 lambda orphan, exc: log.error("saga %s is left to the sweep: %s", orphan.saga_id, exc),
             )
-            # Main has no other connection: what is rung is told here which ledger it belongs to, or not at all.
+            # Main has no other connection, so the doorbells get the ledger's identity here.
             ledger = self._ledger.identity(connection) or ""
         metrics.count_takeovers(Counter(one.policy for one in taken), witnessed=True)
         self._ring_some([replace(one.doorbell, ledger=ledger) for one in taken if one.doorbell is not None])
         return len(taken)
 
     def claim(self, run: SagaRun) -> Literal["ok", "already_claimed"]:
-        """Claim one abandoned saga for recovery: taken over if its lease ran out, rung if nobody holds it and it is due."""
+        """Claim one abandoned saga for recovery: take it over if its lease ran out, ring it if it is due and nobody holds it."""
         scope = Scope(source_env=run.source_env)
         orphans = self._sweeping.expired(scope, stale_after=NO_DELAY, limit=1, saga_id=run.id)
         if orphans:
@@ -163,11 +161,11 @@ class Recovery:
         return "ok" if doorbells else "already_claimed"
 
     def stale(self, scope: Scope, *, stale_after: timedelta, limit: int) -> list[str]:
-        """Ids of what a sweep would take over or ring."""
+        """Ids of the sagas that a sweep would take over or ring."""
         return self._sweeping.stale(scope, stale_after=stale_after, limit=limit)
 
     def recover(self, scope: Scope) -> RecoverResult:
-        """Load definitions, compare statuses with the journal, sweep and ring, each part by itself."""
+        """Load definitions, compare statuses with the journal, sweep and ring. A part that fails does not stop the others."""
         problems: list[str] = []
 
         def part(name: str, do: Callable[[], Part], otherwise: Part) -> Part:
@@ -191,14 +189,14 @@ class Recovery:
         return result
 
     def mismatched(self) -> int:
-        """Tell of active runs whose status is not what their journal says; how many. Nothing is changed."""
+        """Log active runs whose status differs from their journal; returns how many. Nothing is changed."""
         found = self._sweeping.mismatched(limit=BATCH)
         for one in found:
             log.error("saga %s is %s, its journal says %s", one.saga_id, one.status, one.journal_status or "nothing")
         return len(found)
 
     def _contact(self) -> timedelta:
-        """Note that the database is reached; for how long takeovers wait, as all sweepers and this process saw it."""
+        """Note that the database is reached. Returns how long takeovers wait, by all sweepers' contacts and this process' own."""
         with self._reach.watched():
             held_for = self._sweeping.contact(gap=self._gap, lease=self._lease)
         return max(held_for, self._reach.held_for)
@@ -216,8 +214,8 @@ class Recovery:
         held_for: timedelta,
         until: float,
     ) -> Iterator[int]:
-        """Take over batch by batch, and ring what each leaves to be run."""
-        is_heard = True  # once a broker did not answer, nobody waits for it in this sweep again
+        """Take over batch by batch, and ring the sagas of each batch that are to run again."""
+        is_heard = True  # once a broker did not answer, this sweep does not wait for it again
         last: Orphan | None = None
         while orphans := self._sweeping.expired(scope, stale_after=stale_after, limit=BATCH, after=last):
             if held_for > NO_DELAY:
@@ -240,7 +238,7 @@ class Recovery:
             yield len(doorbells)
 
     def _ringing(self, scope: Scope, stale_after: timedelta, counts: Counter[str]) -> Iterator[int]:
-        """Ring what waits for a lost doorbell batch by batch."""
+        """Ring sagas whose doorbell was lost, batch by batch."""
         while doorbells := self._picked(
             lambda ids: self._sweeping.ring_due(scope, limit=BATCH, stale_after=stale_after, saga_ids=ids),
             lambda: self._sweeping.due(scope, is_parked=False, stale_after=stale_after, limit=BATCH),
@@ -250,9 +248,9 @@ class Recovery:
             yield len(doorbells)
 
     def _rung(self, doorbells: Sequence[Doorbell], counts: Counter[str]) -> bool:
-        """Ring what was picked; whether the broker took it."""
+        """Ring the picked sagas; returns whether the broker took the messages."""
         if not self._ring_some(doorbells):
-            # The wait until the next ring gets longer for sagas that were rung in vain, not for a broker that is away.
+            # Only a ring that was sent may make the wait until the next ring longer, not a broker that is away.
             self._sweeping.not_rung(doorbells)
             return False
         counts["rung"] += len(doorbells)
@@ -277,7 +275,7 @@ class Recovery:
     def _isolated(
         self, chosen: Sequence[tuple[Orphan, str]], take_over: Taken, alone: Callable[[Orphan, Exception], None]
     ) -> list[TakenOver]:
-        """Take over in one go; where a row's values make that raise, in halves, until that row is alone."""
+        """Take over in one statement. If a row's values make it raise, split into halves until that row is alone."""
         try:
             return take_over(chosen)
         except OUTAGE:
@@ -292,7 +290,7 @@ class Recovery:
     def _picked(
         self, pick: Callable[[Sequence[str] | None], list[Doorbell]], candidates: Callable[[], list[Due]]
     ) -> list[Doorbell]:
-        """Pick in one statement; where a row's values make that raise, in halves, until that row is alone."""
+        """Pick in one statement. If a row's values make it raise, split into halves until that row is alone."""
         try:
             return pick(None)
         except OUTAGE:
@@ -319,14 +317,14 @@ class Recovery:
         try:
             self._ledger.pass_over(saga_id, fence, f"{type(problem).__name__}: {problem}", pace=True)
         except POISON as exc:
-            log.error("saga %s: its journal cannot be written either: %s", saga_id, exc)  # noqa: TRY400 - said
+            log.error("saga %s: its journal cannot be written either: %s", saga_id, exc)  # noqa: TRY400 - the sentence says it
 
     def _ring_some(self, doorbells: Sequence[Doorbell]) -> bool:
         return not doorbells or self._ring(doorbells)
 
 
 def _by_turns(works: Sequence[Iterator[int]], until: float) -> None:
-    """A batch of each in turn, at least one and so that none starves the others, until all are done or the time is over."""
+    """Do a batch of each in turn, so that none starves the others, until all are done or the time is over; at least one each."""
     left = list(works)
     while left:
         left = [work for work in left if next(work, 0)]

@@ -1,4 +1,4 @@
-"""Requests: everything a caller may say, checked before anything is stored or asked."""
+"""Requests: the arguments of a start, checked before the ledger is asked or written."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ OPTIONS = (
 )
 Value = TypeVar("Value", dict[str, Json], list[Json])
 MAX_KEY = 500
-MAX_KIND_AND_KEY_BYTES = 2500  # a row of their unique index ends at 2,704 with its own overhead
+MAX_KIND_AND_KEY_BYTES = 2500  # bytes: a row of their unique index may have 2,704 with its overhead
 
 
 class Requests:
@@ -65,9 +65,9 @@ class Requests:
         definition: Definition | None = None,
         **options: Any,
     ) -> NewRun:
-        """The run to store. The list is frozen as it is now; each step of it must be one this process can load.
+        """The run to store. The list is frozen as it is now; this process must be able to load each step of the list.
 
-        With the `definition` its list comes from, the run is pinned to its version; options that are given win over it.
+        With `definition`, the source of the list, the run is pinned to its version; given options override the definition's.
         """
         _refuse_unknown(options)
         if definition is not None:
@@ -105,7 +105,7 @@ class Requests:
         )
 
     def source_env(self, options: Mapping[str, Any]) -> str | None:
-        """The environment a run is started for."""
+        """The environment for which a run is started."""
         return _stamp(options, "source_env", self._settings.source_env)
 
     def _inputs(self, inputs: Mapping[str, Any] | None) -> dict[str, Json]:
@@ -124,14 +124,14 @@ class Requests:
         return value
 
     def _policy(self, given: Mapping[str, Any], actor_id: str | None) -> str | None:
-        """What the run records: an actor's run that was told nothing is left to its definition."""
+        """The policy to record: an actor's run without a given policy leaves the choice to its definition."""
         if "recovery_policy" in given:
             return _one_of(given, "recovery_policy", POLICIES, "")
         return None if actor_id is not None else self._settings.recovery_policy
 
 
 def _options_of(definition: Definition) -> dict[str, Any]:
-    """What a definition says about its runs. Not the policy: that is looked up in it when it is wanted."""
+    """A definition's options for its runs. Not the policy: it is looked up in the definition when an orphan needs it."""
     limits = {} if definition.max_recoveries is None else {"max_recoveries": definition.max_recoveries}
     return {"actor_id": definition.actor, **definition.options, **limits}
 
@@ -151,7 +151,7 @@ def _text(value: object, name: str, most: int) -> str | None:
 
 
 def _key(kind: str, key: object, source_env: str | None) -> str | None:
-    """Characters are what a person counts; the index that finds a run by kind, key and environment counts bytes."""
+    """Check the key's length in characters, as a person counts, and in bytes, as the index on kind, key and environment does."""
     text = _text(key, "key", MAX_KEY)
     size = 0 if text is None else len(kind.encode()) + len(text.encode()) + len((source_env or "").encode())
     if size > MAX_KIND_AND_KEY_BYTES:
@@ -172,7 +172,7 @@ def _integer(given: Mapping[str, Any], name: str, least: int, most: int, default
 
 
 def _stamp(options: Mapping[str, Any], name: str, default: str | None) -> str | None:
-    """Start stamps where a run comes from; the caller's word wins, also an explicit None."""
+    """The origin of a run: the caller's value, also an explicit None, else the settings'."""
     return _text(options[name], name, MAX_NAME) if name in options else default
 
 
@@ -181,7 +181,7 @@ def _deadline(value: object) -> str | None:
     if value is None:
         return None
     try:
-        # PostgreSQL knows fewer zones than Python: it gets the instant.
+        # PostgreSQL knows fewer zones than Python, so it gets the instant in UTC.
         return _instant(value).astimezone(UTC).isoformat()
     except (ValueError, OverflowError):
         raise InvalidInput(

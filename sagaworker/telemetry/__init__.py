@@ -1,1 +1,1 @@
-"""What sagaworker tells of itself to monitoring."""
+"""Sagaworker's figures for monitoring."""

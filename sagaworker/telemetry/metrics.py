@@ -1,10 +1,10 @@
 """Counters for Prometheus, in this process's default registry.
 
-A pool child of a prefork worker counts for itself. With PROMETHEUS_MULTIPROC_DIR set for the whole worker, the client
-library keeps them in files that `prometheus_client.multiprocess` adds up; without it a child's counts are seen by
-whoever asks that very child. Who serves the page is the deployment's choice: nothing listens here.
+Each pool child of a prefork worker has its own counts. With PROMETHEUS_MULTIPROC_DIR set for the whole worker, the client
+library keeps counts in files that `prometheus_client.multiprocess` adds up. Without it, only the child itself can show
+its counts. The deployment chooses who serves the page: nothing listens here.
 
-Counting never fails: what cannot be counted is logged, and the saga or the sweep goes on.
+Counting never fails: an error in it is logged, and the saga or the sweep goes on.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _registering = threading.Lock()
 class Counters:
     """All counters, registered together."""
 
-    takeovers: Counter  # by policy and by how the end was learned: lease or witness
+    takeovers: Counter  # by policy, and by how the death was noticed: lease or witness
     rung: Counter
     skipped: Counter
     held_back: Counter
@@ -38,7 +38,7 @@ class Counters:
 
 def counters() -> Counters | None:
     """The counters, registered at first use; None where prometheus-client is not installed or refuses their names."""
-    # `cache` alone runs it in every thread that comes before the first has its result, and a name registers once.
+    # `cache` alone would run this in each thread that comes before the first result, and a name can register only once.
     with _registering:
         return _registered()
 
@@ -47,7 +47,7 @@ def counters() -> Counters | None:
 def _registered() -> Counters | None:
     try:
         return _register()
-    except ImportError:  # comes with Flower, which a slim worker may do without
+    except ImportError:  # installed with Flower, which a slim worker may lack
         return None
     except Exception:
         log.exception("counters must be registered once under their own names; nothing is counted in this process")
@@ -96,7 +96,7 @@ def count_takeovers(by_policy: Mapping[str, int], *, witnessed: bool) -> None:
 
 @_harmless()
 def count_sweep(*, rung: int = 0, skipped: int = 0, held_back: int = 0) -> None:
-    """What a sweep did besides taking over."""
+    """Count a sweep's work other than takeovers."""
     found = counters()
     if found is not None:
         found.rung.inc(rung)

@@ -1,4 +1,4 @@
-"""The tasks, by the names of the contract, one file a capability. Each is one call of the engine, which says what it guarantees."""
+"""The tasks, by their public names, one file a capability. Each is one call of the engine; the engine's docs say its guarantee."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all our tasks have in common: a single attempt, checked arguments, and what an outage does to a move."""
+"""The base of all our tasks: a single attempt, checked arguments, and the handling of an outage."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class SagaTask(Task):
 
     @classmethod
     def annotate(cls) -> None:
-        """Take nothing from the app's annotations, those of "*" included; `preflight` tells of those that name us."""
+        """Take nothing from the app's annotations, including "*"; `preflight` warns of annotations that name our tasks."""
 
     @classmethod
     def on_bound(cls, app: Celery) -> None:  # noqa: ARG003 - Celery's signature
-        """Celery has filled from the app's configuration what was open."""
+        """Undo what Celery has just filled in from the app's configuration."""
         ours.settle(cls)
 
     @cached_property

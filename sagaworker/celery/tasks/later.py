@@ -1,4 +1,4 @@
-"""Messages that this worker cannot deal with now and that nobody would send again: put back into their queue, due later.
+"""Put messages back into their queue, due later: this worker cannot handle them now, and nobody would send them again.
 
 Celery has acknowledged such a message before its task began, so the broker does not keep it.
 """
@@ -22,15 +22,15 @@ LONGEST = 30.0  # seconds between two turns
 TURNS = 128  # an hour of outage
 PATIENCE = 60.0  # seconds for a broker that is away too
 PAUSE = 0.5
-PASSED_ON = 9  # turns of a doorbell of another ledger: about as long as its own sweep takes to ring again
+PASSED_ON = 9  # turns of another ledger's doorbell: about the time until that ledger's sweep rings again
 
 
 def after_outage(request: Any, doorbells: Doorbells, outage: Exception) -> None:
-    """Put back a move that met no database. Its task has no result yet and its id stays, so it is done once.
+    """Put back a move that could not reach the database. Its task has no result yet and keeps its id, so it is done once.
 
     Raises:
-        Ignore: it was put back.
-        Exception: the outage itself, where the message cannot be put back: whoever asked for the move asks again.
+        Ignore: the message was put back.
+        Exception: the outage itself, where the message cannot be put back: the sender has to ask again.
     """
     turn = _turn(request)
     if request.is_eager or turn >= TURNS:
@@ -41,7 +41,7 @@ def after_outage(request: Any, doorbells: Doorbells, outage: Exception) -> None:
         try:
             doorbells.again(request, seconds=seconds, headers={TURN: turn + 1})
             break
-        except Exception as exc:  # noqa: BLE001 - whatever the broker does, the outage is what is told
+        except Exception as exc:  # noqa: BLE001 - whatever the broker does, the outage is reported
             if time.monotonic() > until:
                 log.error("%s[%s] is lost, send it again: %s; %s", request.task, request.id, reason(outage), exc)  # noqa: TRY400
                 raise outage from None
@@ -51,10 +51,10 @@ def after_outage(request: Any, doorbells: Doorbells, outage: Exception) -> None:
 
 
 def to_its_ledger(request: Any, process: Process) -> None:
-    """Leave a doorbell of another ledger to a worker of that ledger, where it is one.
+    """Leave the doorbell to a worker of its own ledger, if that is another ledger than ours.
 
     Raises:
-        Ignore: it was put back, or its own sweep will ring again.
+        Ignore: the message was put back, or its ledger's sweep will ring again.
     """
     theirs, turn = request.get(LEDGER), _turn(request)
     if theirs is None or request.is_eager:

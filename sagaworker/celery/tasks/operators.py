@@ -1,4 +1,4 @@
-"""What people do. Each task returns the status the move left; a refusal fails the call with its sentence."""
+"""The moves of operators. Each task returns the status after the move; a refusal fails the call with its sentence."""
 
 from __future__ import annotations
 

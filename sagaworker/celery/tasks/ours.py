@@ -1,7 +1,7 @@
-"""What Celery lets a host set on a task, as our tasks have it.
+"""Our tasks' values for everything that Celery lets a host set on a task.
 
-Celery fills what a task leaves open from the app's configuration (`Task.from_config`) and then from its annotations. Ours
-leave nothing open: a saga's time, tries and acknowledgement are the ledger's business.
+Celery fills the open values of a task from the app's configuration (`Task.from_config`) and then from its annotations.
+Our tasks leave no value open: the ledger decides on a saga's time, tries and acknowledgement.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from celery import Celery, Task
 
 from sagaworker.celery import naming
 
-# Attributes that must stay empty, or would be filled from the app's configuration: set again after Celery has bound us.
+# Attributes that must stay empty. Celery fills them from the app's configuration, so they are emptied after binding.
 EMPTY = ("rate_limit", "priority", "time_limit", "soft_time_limit", "expires", "compression", "delivery_mode")
 FIXED: dict[str, Any] = {
     "serializer": "json",
@@ -35,7 +35,7 @@ FIXED: dict[str, Any] = {
 
 
 def without_limits_of_the_pool(worker: Any) -> None:
-    """Move the worker's time limits from its pool, where they hold for every task, to the tasks that are not ours."""
+    """Move the worker's time limits from its pool, where they hold for every task, to all tasks but ours."""
     options = getattr(worker.pool, "options", None)
     if options is None:
         return
@@ -53,7 +53,7 @@ def is_ours(name: str) -> bool:
 
 
 def annotated(app: Celery) -> Iterator[tuple[str, list[str]]]:
-    """The annotations of the app that name a task of ours, which have no effect, with what each would set."""
+    """The app's annotations that name a task of ours, with the values each would set. They have no effect."""
     given = app.conf.task_annotations or ()
     for one in given if isinstance(given, (list, tuple)) else (given,):
         if isinstance(one, dict):
@@ -63,6 +63,6 @@ def annotated(app: Celery) -> Iterator[tuple[str, list[str]]]:
 
 
 def settle(task: type[Task]) -> None:
-    """After Celery has bound a task of ours: empty what it may have filled from the app's configuration."""
+    """Empty the attributes that Celery, on binding our task, may have filled from the app's configuration."""
     for name in EMPTY:
         setattr(task, name, None)

@@ -1,7 +1,7 @@
-"""The state of a doorbell's task: what one episode came to, as far as Celery has words for it.
+"""The state of a doorbell's task: the result of one episode, in Celery's words.
 
-SUCCESS: the saga completed, or there was nothing to do. FAILURE: it was undone, it failed, or it cannot be run here. RETRY: it is
-not over, and another doorbell goes on with it.
+SUCCESS: the saga completed, or there was nothing to do. FAILURE: the saga was undone, failed, or cannot be run here.
+RETRY: the saga is not over; another doorbell goes on with it.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ GOES_ON = frozenset({"parked", "yielded", "fenced", "stopping"})
 
 
 class SagaNotCompleted(SagaworkerError):
-    """A saga came to another end than `completed`, or nobody can run it now. The ledger says more: `sagaworker explain`."""
+    """A saga did not end `completed`, or nobody can run it now. `sagaworker explain` says more."""
 
 
 def _is_awaited(request: Any) -> bool:
-    """Whether somebody waits for the result, and would wait for ever for that of a RETRY: then it is the text."""
+    """Whether somebody waits for the result. A RETRY would keep that caller waiting without end, so the result is then text."""
     waiting = (request.callbacks, request.errbacks, request.chain, request.chord)
     return request.called_directly or request.is_eager or not request.ignore_result or any(waiting)
 
 
 def told(end: EpisodeEnd, request: Any) -> str:
-    """The result of the task; where the episode did not complete the saga, what Celery makes another state of.
+    """Return the result of the task, or raise the exception that gives the task another state.
 
     Raises:
         SagaNotCompleted: the task's state becomes FAILURE.
-        Retry: it becomes RETRY. Nothing is sent: the ledger knows when the saga goes on.
+        Retry: the task's state becomes RETRY. Nothing is sent: the ledger knows when the saga goes on.
     """
     text = f"{end.outcome}: {end.reason}" if end.reason else end.outcome
     if not _is_awaited(request):

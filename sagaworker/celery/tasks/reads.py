@@ -1,4 +1,4 @@
-"""Reads return JSON: they are of use to clients of an app that has a result backend."""
+"""Reads, answered as JSON. They are useful to clients of an app that has a result backend."""
 
 from __future__ import annotations
 

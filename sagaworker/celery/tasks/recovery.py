@@ -1,4 +1,4 @@
-"""What beat sends, and what a worker sends itself when it starts."""
+"""The tasks that beat sends, and the one that a worker sends itself at its start."""
 
 from __future__ import annotations
 

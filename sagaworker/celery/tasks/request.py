@@ -1,4 +1,4 @@
-"""What a worker makes of a message for one of our tasks: limits of time that a sender put on it do not count."""
+"""A worker's request for one of our tasks: it ignores the sender's time limits."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class SagaRequest(Request):
 
     @property
     def time_limits(self) -> tuple[None, None]:
-        """None of Celery's, whatever the message says."""
+        """No limit of Celery's, even where the message has one."""
         return (None, None)
 
     @time_limits.setter
     def time_limits(self, _value: Any) -> None:
-        """Celery sets here what the message says."""
+        """Ignore the message's limits, which Celery sets here."""

@@ -25,6 +25,6 @@ def register(define: Define, process: Process) -> None:
     ) -> str:
         for name in sorted({"wait", "connection"} & options.keys()):
             raise InvalidInput(f"option {name!r} cannot be given to a task: it is for callers in Python")
-        # A message that is delivered twice carries the same task id: it starts nothing twice.
+        # A message that is delivered twice carries the same task id, so it starts one saga only.
         key = options.pop("key", None) or f"task:{self.request.id}"
         return process.engine.start(kind, step_modules, inputs=inputs, key=key, **options).id

@@ -1,1 +1,1 @@
-"""What a worker needs around its pool: a safe consumer, the polite stop, the witness, the process of an episode."""
+"""The worker's parts around its pool: a safe consumer, the polite stop, the witness, the process of an episode."""

@@ -1,7 +1,7 @@
-"""What Flower shows while a saga runs: task events with the readable name and the place of the saga.
+"""Task events for Flower while a saga runs, with the saga's readable name and its current step.
 
-Sent from a thread of their own, a few times a second at most: a saga of trivial steps would otherwise spend half of its
-time on telling about them.
+A separate thread sends them, a few times a second at most: a saga of trivial steps would otherwise spend half of its
+time on sending events.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from sagaworker.domain.status import RunStatus
 
 log = logging.getLogger(__name__)
 
-# Seconds from the first news to a round of events; what happened in between is left out. Main's own events of the same
-# task are up to EVENTS_EVERY late, and these must come after them: to a monitor the last one is the task's state.
+# Seconds from the first news to a round of events; news in between is left out. Main's own events of the same task are
+# up to EVENTS_EVERY late, and these must come after them: a monitor takes the last event as the task's state.
 EVERY = 0.25
 STATES = {RunStatus.RUNNING: "task-executing", RunStatus.COMPENSATING: "task-compensating"}
 
@@ -45,7 +45,7 @@ class Announcer:
             self._news.set()
 
     def left(self, task_id: str) -> None:
-        """The task is over; what was not sent of it is not sent any more."""
+        """The task is over; its unsent news is dropped."""
         with self._lock:
             self._latest.pop(task_id, None)
 

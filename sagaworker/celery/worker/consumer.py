@@ -1,7 +1,7 @@
-"""A consumer that no message takes down.
+"""A consumer that no message can stop.
 
-Celery's own rejects most of what it cannot read. What it lets through raises in the event loop of main: the worker
-dies, the broker gives the message to the next one, and so on through all of them.
+Celery's own consumer rejects most unreadable messages. The others raise in the event loop of main: the worker dies,
+the broker gives the message to the next worker, and so on through all workers.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ log = logging.getLogger(__name__)
 EXCERPT = 200
 TEXTS = ("task", "id", "root_id", "parent_id", "shadow", "argsrepr", "kwargsrepr", "origin")
 RETRY_FROM = 0.25  # seconds until the second attempt to reach a lost broker
-EVENTS_EVERY = 0.1  # seconds between two flushes of task events: to flush at each message is half of what main does
+EVENTS_EVERY = 0.1  # seconds between two flushes of task events: a flush at each message is half of main's work
 RETRY_STEP = 0.5  # seconds by which each next wait is longer, up to the transport's own most
 Handler = Callable[..., Any]
 
 
 class SafeConsumer(Consumer):
-    """Celery's consumer; a message on which it stumbles is rejected, counted and logged once."""
+    """Celery's consumer, but a message that makes it raise is rejected, counted and logged once."""
 
     rejected_messages = 0
     _flush_at = 0.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # A Redis that was made a replica, or asks for another password since, answers with a refusal; Celery ends the
-        # worker for it. It is as a lost connection: the one that is made next may lead to the new master.
+        # A Redis that became a replica, or has a new password, refuses; Celery ends the worker for that. Here the
+        # refusal counts as a lost connection: the next connection may lead to the new master.
         self.connection_errors += tuple(error for error in self.channel_errors if issubclass(error, RedisError))
         self._guard_pool()
         self._guard_start()
 
     def _guard_pool(self) -> None:
-        """What raises while a message is handed to the pool keeps its place there for ever: give the place back.
+        """Give back the pool's place of a message that raises while it is handed over: Celery never would.
 
-        A message for each place would otherwise stop the worker without a word.
+        One such message for each place would otherwise stop the worker silently.
         """
         worker: Any = self.controller
         hand_over = worker._process_task  # noqa: SLF001 - Celery has no public door here
@@ -74,16 +74,16 @@ class SafeConsumer(Consumer):
             self.pool.on_apply = partial(_applied, self.pool.on_apply)
 
     def _guard_start(self) -> None:
-        """A child that dies while the worker starts is replaced like any other; Celery ends the worker for it.
+        """Replace a child that dies while the worker starts, where Celery would end the worker.
 
-        Where none of them lives, something is wrong with all: the worker ends as before.
+        Where no child lives, something is wrong with all: the worker ends, as with Celery.
         """
         pool: Any = self.pool
         has_started = pool.did_start_ok
         pool.did_start_ok = lambda: has_started() or bool(getattr(getattr(pool, "_pool", None), "_pool", ()))
 
     def ensure_connected(self, conn: Connection) -> Connection:
-        """Look for a lost broker soon: Celery's first wait is two seconds, while doorbells queue and none is heard."""
+        """Try a lost broker again soon: Celery waits two seconds first, while doorbells queue and nobody takes them."""
         vars(conn)["ensure_connection"] = partial(
             conn.ensure_connection, interval_start=RETRY_FROM, interval_step=RETRY_STEP
         )
@@ -91,12 +91,12 @@ class SafeConsumer(Consumer):
         return connected
 
     def on_connection_error_before_connected(self, exc: Exception) -> None:
-        """A broker that refuses does so at once: ask it again a little later, not in a tight loop."""
+        """Wait a little before the next try: a broker that refuses does so at once, which would make a tight loop."""
         super().on_connection_error_before_connected(exc)
         time.sleep(RETRY_STEP)
 
     def on_send_event_buffered(self) -> None:
-        """Send task events a few times a second; at once where the worker stops, whose timers are not heard to the end."""
+        """Send task events a few times a second; at once while the worker stops, since its last timers do not fire."""
         hub: Any = self.hub
         now = time.monotonic()
         if hub and self.blueprint.state != RUN:
@@ -106,23 +106,23 @@ class SafeConsumer(Consumer):
             hub.call_later(EVENTS_EVERY, self._flush_events)
 
     def stop(self) -> None:
-        """Stop consuming. The events that wait for their time go with those that the pool's last tasks send."""
+        """Stop consuming. The waiting events are sent together with the events of the pool's last tasks."""
         if self.hub:
             super().on_send_event_buffered()
         super().stop()
 
     def _keep_events(self) -> None:
-        """Leave the events that wait for their time to the next connection, as Celery does with what it could not send."""
+        """Keep waiting events for the next connection, as Celery does with events that it could not send."""
         dispatcher: Any = vars(self).get("event_dispatcher")
         if dispatcher is not None and dispatcher.enabled:
             dispatcher.producer = _Lost()
             dispatcher.flush(errors=False)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """Close a lost connection, whatever that raises.
+        """Close a lost connection, and ignore errors of the close.
 
-        With a message in hand kombu tries to give it back over the connection that is gone and raises AttributeError,
-        which Celery takes for the end of the worker.
+        With a message in hand, kombu tries to return the message over the lost connection and raises AttributeError,
+        which would end the worker.
         """
         self._keep_events()
         connection: Connection | None = self.connection
@@ -131,7 +131,7 @@ class SafeConsumer(Consumer):
         super().on_connection_error_after_connected(exc)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Handler:
-        """The handler of one connection's messages. Lost connections pass, whatever else it raises ends the message."""
+        """The handler of one connection's messages. It lets a lost connection raise; any other exception rejects the message."""
         self._guard_transport()
         self._keep_clients()
         handle = super().create_task_handler(*args, **kwargs)
@@ -158,7 +158,7 @@ class SafeConsumer(Consumer):
             keep_client(producer.channel)
 
     def _guard_transport(self) -> None:
-        """On Redis, what is not even an envelope raises inside the transport's reader: guard that too.
+        """Guard the reader of the Redis transport too: an item that is not even an envelope raises there.
 
         Such an item was popped already; there is nothing to reject and nobody to give it back to.
         """
@@ -180,9 +180,9 @@ class SafeConsumer(Consumer):
         channel.handlers["BRPOP"] = guarded
 
     def _lost_connection(self) -> tuple[type[Exception], ...]:
-        """What means a lost connection: what kombu counts so, but for KeyError.
+        """The exceptions that mean a lost connection: kombu's, but for KeyError.
 
-        A header that is missing in a message would have the worker reconnect, get it again, and so on for ever.
+        A missing header raises KeyError: the worker would reconnect, get the same message again, and never end.
         """
         return tuple(error for error in self.connection_errors if not issubclass(error, LookupError))
 
@@ -199,7 +199,7 @@ class SafeConsumer(Consumer):
 
 
 class _Lost:
-    """In the place of a producer whose connection is lost."""
+    """Stands in for a producer whose connection is lost."""
 
     def publish(self, *_: Any, **__: Any) -> None:
         raise ConnectionError("the connection to the broker is lost")
@@ -208,7 +208,7 @@ class _Lost:
 def _closed(close: Callable[[], None]) -> None:
     try:
         close()
-    except Exception as exc:  # noqa: BLE001 - what its messages asked for is rung again
+    except Exception as exc:  # noqa: BLE001 - the sweep rings again for lost messages
         log.warning("a lost connection to the broker was not closed cleanly: %s: %s", type(exc).__name__, exc)
 
 
@@ -216,14 +216,14 @@ def _applied(apply: Handler, target: Handler, *args: Any, **options: Any) -> Any
     def run(*task: Any, **kwargs: Any) -> Any:
         try:
             return target(*task, **kwargs)
-        except Exception:  # noqa: BLE001 - whatever Celery stumbles over before or after the task itself
+        except Exception:  # noqa: BLE001 - anything that Celery raises before or after the task itself
             return True, ExceptionInfo(), 0.0  # as Celery's tracer reports a failure
 
     return apply(run, *args, **options)
 
 
 def _check_headers(headers: object) -> None:
-    """Refuse what would raise in the event loop later, when there is no message any more to be rejected."""
+    """Refuse headers that would raise in the event loop later, when the message can no longer be rejected."""
     if not isinstance(headers, dict):
         return
     for name in TEXTS:

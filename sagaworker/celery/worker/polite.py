@@ -1,7 +1,7 @@
 """The polite stop: a worker that must stop finishes the running step, yields its sagas and goes.
 
-Celery's ways of stopping a pool child all come down to SIGTERM, which raises SystemExit at any bytecode: inside a step,
-or inside the ledger. So while a saga is walked the signal is only noted.
+Celery stops a pool child by SIGTERM in the end, which raises SystemExit at any bytecode: inside a step, or inside the
+ledger. So the signal is only noted while a saga is walked.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ NOTED = (signal.SIGTERM, signal.SIGQUIT)  # with REMAP_SIGTERM=SIGQUIT Celery se
 class StopFlag:
     """One byte that a worker's main process shares with all children it forks.
 
-    Shared memory without a lock: a child that is killed while it looks cannot stop the others. Under the start method
-    `spawn` it is not shared; there the children learn of a stop by their signals only.
+    Shared memory without a lock: a child that is killed while it reads cannot block the others. The start method `spawn`
+    does not share it; children then learn of a stop by their signals only.
     """
 
     def __init__(self) -> None:
@@ -52,12 +52,12 @@ _masks = threading.local()
 
 @cache
 def _leave_forks_alone() -> None:
-    """A process that a step forks is the step's: a signal ends it, as its `terminate` expects. Asked for once."""
+    """A signal ends a process that a step forks, as the step's `terminate` expects. Registered once."""
     os.register_at_fork(before=_hold_signals, after_in_parent=_restore_mask, after_in_child=_as_a_process_has_them)
 
 
 def _hold_signals() -> None:
-    """Python forgets a signal that reaches a forked child before it has set itself up; the kernel keeps a blocked one."""
+    """Block the signals: Python loses a signal that reaches a forked child too early; the kernel keeps a blocked one."""
     _masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, NOTED)
 
 
@@ -69,16 +69,16 @@ def _as_a_process_has_them() -> None:
     for signum in NOTED:
         handler = signal.getsignal(signum)
         if isinstance(getattr(handler, "__self__", None), TermNotice):
-            with suppress(ValueError):  # not of the main thread, also there
+            with suppress(ValueError):  # the fork did not come from the main thread
                 signal.signal(signum, signal.SIG_DFL)
     _restore_mask()
 
 
 def leave_soon(stop: StopFlag) -> None:
-    """In a pool child: when the whole worker stops, wait 2 s instead of 30 for main to read what this child reported.
+    """In a pool child: when the whole worker stops, wait 2 s instead of 30 for main to read this child's reports.
 
-    Main reads no more once it joins its children, so a child whose last report came too late only delays the stop. While
-    the worker runs, billiard's own patience holds: a report that is not read counts as a lost worker.
+    Main reads no more reports once it joins its children, so a child with a late report only delays the stop. While the
+    worker runs, billiard's own 30 s hold: a report that is not read counts as a lost worker.
     """
     if not hasattr(Worker, "_ensure_messages_consumed"):
         return
@@ -93,7 +93,7 @@ def leave_soon(stop: StopFlag) -> None:
             time.sleep(pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_INTERVAL)
         return False
 
-    # Of this process only; billiard has no setting for it.
+    # In this process only; billiard has no setting for it.
     setattr(Worker, "_ensure_messages_consumed", ensured)  # noqa: B010 - to type checkers the parameters' names differ
 
 
@@ -110,10 +110,10 @@ class TermNotice:
 
     @contextmanager
     def noted(self) -> Iterator[None]:
-        """Within, the signals set `was_given`. Afterwards Celery's own handler gets what came.
+        """Within, the signals set `was_given`. Afterwards Celery's own handler gets the signal that came.
 
-        When the whole worker stops nothing is repeated: main ends its children by closing the pool, and the task can
-        still report its result.
+        When the whole worker stops, the signal is not repeated: main ends its children by closing the pool, and the task
+        can still report its result.
         """
         _leave_forks_alone()
         previous = {signum: signal.signal(signum, self._note) for signum in NOTED}

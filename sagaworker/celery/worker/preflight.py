@@ -1,4 +1,4 @@
-"""Before a worker begins: what it could not serve is refused in a sentence, what is unwise is warned of."""
+"""Checks before a worker begins: refuse a worker that could not serve, and warn of unwise settings."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1", None)
 
 
 def check(worker: Any, settings: Settings) -> None:
-    """Refuse a worker of our queues that could not walk sagas: by its pool, without a ledger, with older tables.
+    """Refuse a worker of our queues that could not walk sagas: unfit pool, no ledger, or older tables.
 
     Raises:
         ClickException: `celery worker` prints it without a traceback and exits.
     """
-    # Elsewhere the pool and the settings are nobody's business here.
+    # A worker of other queues may have any pool and settings.
     served = {settings.queue, settings.control_queue} & set(worker.app.amqp.queues.consume_from)
     if served:
         _refuse_what_cannot_serve(worker, settings, served)
@@ -53,12 +53,12 @@ def _refuse_what_cannot_serve(worker: Any, settings: Settings, served: set[str])
 
 
 def _refuse_older_tables(settings: Settings) -> None:
-    """Where the tables are older than this code every claim would fail. A database that is away may come back."""
+    """Refuse tables that are older than this code: every claim would fail. A database that is away may come back."""
     try:
         with Engine(settings) as engine:  # closed again before the first fork
             engine.check_schema()
     except LedgerIsNewer as newer:
-        log.warning("%s", newer)  # a roll-out has begun, and this worker is still of use
+        log.warning("%s", newer)  # a roll-out has begun, and this worker is still useful
     except SchemaMismatch as older:
         raise ClickException(str(older)) from None
     except OUTAGE as away:

@@ -30,7 +30,7 @@ from sagaworker.settings import Settings
 log = logging.getLogger(__name__)
 
 
-# A pause between two looks is up to half of it longer: what is due waits for about a second at most.
+# A pause between two looks is up to half of it longer, so a due saga waits for about a second at most.
 WAKE = timedelta(seconds=0.7)
 
 
@@ -42,7 +42,7 @@ class Process:
         self.settings = settings
         self.stop = StopFlag()
         self.spawned = Spawned()
-        self.sagas_at_once = 1  # that this process, or each child that it forks, walks
+        self.sagas_at_once = 1  # sagas that this process, or each child that it forks, walks at the same time
         self.doorbells = Doorbells(app, settings)
         self._announcer = Announcer(app)
         self._lock = threading.Lock()
@@ -53,10 +53,10 @@ class Process:
 
     @property
     def engine(self) -> Engine:
-        """The engine of this process, made when it is first wanted. It rings through the app's own broker.
+        """The engine of this process, made at first use. It rings through the app's own broker.
 
-        It keeps a connection for each saga that is walked, and one for all others: heartbeat, watches and reads need
-        one for milliseconds. Not that of a walk as well, where they would wait behind its moves, and these behind them.
+        It keeps a connection for each saga that is walked, and one more that heartbeat, watches and reads share for
+        milliseconds each. On the connection of a walk, they and the walk's moves would wait for each other.
         """
         with self._lock:
             if self._engine is None:
@@ -67,7 +67,7 @@ class Process:
             return self._engine
 
     def born(self) -> str:
-        """In a pool child that was just forked: nothing of the parent's is touched. Returns its owner uuid."""
+        """In a pool child that was just forked: touch nothing of the parent's. Returns the child's owner uuid."""
         self._lock = threading.Lock()
         self._owner = str(uuid.uuid4())
         self._walking = self._stuck = 0
@@ -76,17 +76,17 @@ class Process:
         return self._owner
 
     def watch_sweeps(self) -> None:
-        """From now on this process wakes what is due, and sweeps where no beat does, or its message finds all at work.
+        """Make this process wake due sagas, and sweep where no beat runs, or beat's message finds every child at work.
 
-        Not for main of a prefork worker, which opens no connection.
+        Not for the main process of a prefork worker, which opens no connection.
         """
         Watch(self.engine.sweep_if_overdue, self.settings.sweep_interval / 2, what="whether sweeps come").start()
         Watch(self.engine.ring_due, min(WAKE, self.settings.sweep_interval), what="what is due").start()
 
     def run_episode(self, saga_id: str, *, task_id: str, hostname: str) -> EpisodeEnd:
-        """What one doorbell does here."""
+        """Run one episode for one doorbell."""
         notice = TermNotice(self.stop)
-        is_told = self._app.conf.worker_send_task_events  # once: to look it up takes longer than to tell
+        is_told = self._app.conf.worker_send_task_events  # looked up once: that takes longer than an announcement
 
         def run(place: Place, should_stop: Callable[[], bool]) -> EpisodeEnd:
             return self.engine.run_episode(
@@ -97,7 +97,7 @@ class Process:
 
         def entered(doorbell: Doorbell, status: RunStatus) -> None:
             nonlocal last_idx
-            # What is entered again, or undone, is so because something failed.
+            # A step is entered again, or undone, because something failed.
             renew_connections(after_failure=status is RunStatus.COMPENSATING or doorbell.step_idx == last_idx)
             last_idx = doorbell.step_idx
             if is_told:
@@ -125,10 +125,10 @@ class Process:
                 self._walking -= 1
 
     def _leave(self) -> None:
-        """A step of a thread outlived its hard deadline, and threads cannot be ended: the whole process leaves.
+        """Exit the whole process: a step outlived its hard deadline in a thread, and threads cannot be ended.
 
-        What is between steps is yielded first; the stuck saga is found by its lease. Exit status 1, so that a
-        supervisor starts the worker again.
+        Sagas between two steps are yielded first. The stuck saga is taken over when its lease runs out. Exit status 1,
+        so that a supervisor starts the worker again.
         """
         with self._lock:
             self._stuck += 1

@@ -12,7 +12,7 @@ _NEWS = re.compile(r": [1-9]")  # a count that is not 0
 
 
 class Quiet(logging.Filter):
-    """Passes everything but what says nothing. At level DEBUG that passes too."""
+    """Drops Celery's lines about a sweep that found nothing, except at level DEBUG."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is worth a line."""
@@ -29,7 +29,7 @@ class Quiet(logging.Filter):
 
 
 def keep_quiet() -> None:
-    """In a worker that starts: from now on. Done once."""
+    """Filter Celery's loggers in a worker that starts. A second call changes nothing."""
     for name in LOGGERS:
         logger = logging.getLogger(name)
         if not any(isinstance(one, Quiet) for one in logger.filters):

@@ -1,7 +1,7 @@
-"""Whether a pool child has started processes of its own: they outlive it, and so may their effects.
+"""Note whether a pool child has started processes: they may outlive the child, and so may their effects.
 
-Main sees a child die at once, and what the child itself did has ended then. Of a step that ran `subprocess` or forked, that is
-not known.
+Main sees a child die at once, and then the child's own work has ended. The work of processes that a step started, by
+`subprocess` or by a fork, may go on.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-# Python tells its audit hooks of these before it does them.
+# Events that Python reports to its audit hooks beforehand.
 STARTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "os.startfile"})
 
 
@@ -26,7 +26,7 @@ def _most_processes() -> int:
 
 
 class Spawned:
-    """One byte a process, shared by main with all the children it forks. Only what is written takes memory."""
+    """One byte a process, shared by main with all the children it forks. Only written pages take memory."""
 
     def __init__(self) -> None:
         self._slots = _most_processes() + 1
@@ -34,7 +34,7 @@ class Spawned:
         self._depth = 0
 
     def watch(self) -> None:
-        """In a pool child, once: from now on note what this process starts."""
+        """In a pool child, once: note from now on that this process starts others."""
         flags, slots, starts, pid = self._flags, self._slots, STARTS, os.getpid
 
         def hook(event: str, _arguments: tuple[Any, ...]) -> None:
@@ -45,7 +45,7 @@ class Spawned:
 
     @contextmanager
     def walking(self) -> Iterator[None]:
-        """In the main thread of a pool child, around a walk: what was started before belongs to others.
+        """In the main thread of a pool child, around a walk: forget processes that were started before the walk.
 
         A saga that is walked inside a step is part of that step's walk.
         """

@@ -1,4 +1,4 @@
-"""What each process that runs steps asks the ledger by itself: whether sweeps still come, and what is due."""
+"""A thread by which each process that runs steps asks the ledger whether sweeps still come, and which sagas are due."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import timedelta
 
 log = logging.getLogger(__name__)
 
-JITTER = 0.5  # of a tick, so that the children of one worker do not ask at once
+JITTER = 0.5  # share of a tick, so that the children of one worker do not ask at once
 
 
 class Watch:
@@ -27,7 +27,7 @@ class Watch:
         threading.Thread(target=self._run, name=f"sagaworker-watch-{self._what}", daemon=True).start()
 
     def _run(self) -> None:
-        failed = False  # an outage is told of once, not at every tick of every process
+        failed = False  # an outage is logged once, not at every tick
         while not self._never.wait(self._tick * (1 + JITTER * random.random())):  # noqa: S311 - jitter
             try:
                 self._look()

@@ -1,8 +1,8 @@
 """The local witness: the main process sees a pool child die within milliseconds and has its sagas taken over.
 
-Celery itself tells of a lost child when its event loop comes to it, which was seen to take seconds. Here a thread of
-main waits on the children's pidfds. A child reports itself through a pipe when it starts, so that children forked later
-(replacements, autoscale) are watched like the first ones, whatever pool made them.
+Celery's event loop may report a lost child seconds later. Here a thread of main waits on the children's pidfds. Each
+child reports itself through a pipe when it starts, so that children forked later (replacements, autoscale) are watched
+like the first ones.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Child(NamedTuple):
 class Witness:
     """Calls `bury(owner, pid)` once for each reported child, soon after it died. One thread; none before `watch`.
 
-    Guarantee: no fork of this process happens while `bury` runs, so that no child inherits a half-used connection or a
-    lock of the database driver; only after FORK_WAITS seconds a fork goes on regardless.
+    Guarantee: this process does not fork while `bury` runs, so that no child inherits a half-used connection or a lock
+    of the database driver. A fork waits for FORK_WAITS seconds at most, then goes on regardless.
     """
 
     def __init__(self, bury: Callable[[str, int], int]) -> None:
@@ -51,10 +51,10 @@ class Witness:
         self._fork_waits = False
 
     def prepare(self) -> None:
-        """In main, before the first fork: open the pipe of the reports, and that of the deaths.
+        """In main, before the first fork: open the pipe for the reports, and the pipe for the deaths.
 
-        Without pidfds (not Linux, or forbidden by a container's filter) nothing is reported, for nobody would read it,
-        and nothing is watched: the leases do the work.
+        Without pidfds (not Linux, or forbidden by a container's filter) no child is reported or watched: the leases do
+        the work.
         """
         self._main = os.getpid()
         try:
@@ -77,13 +77,13 @@ class Witness:
 
     @property
     def deaths(self) -> int:
-        """A file number that is readable when a child is dead, can be reaped, and is buried; see `heard`."""
+        """A file number that becomes readable when a child is dead, can be reaped, and is buried; see `heard`."""
         if self._deaths is None:
             raise RuntimeError("deaths must be asked for after prepare, got none")
         return self._deaths
 
     def heard(self) -> None:
-        """The deaths so far were noted: `deaths` is readable again after the next one."""
+        """Note that main knows the deaths so far: `deaths` becomes readable again after the next one."""
         with contextlib.suppress(BlockingIOError):
             os.read(self.deaths, 4096)
 
@@ -131,7 +131,7 @@ class Witness:
 
     def _tell(self) -> None:
         assert self._telling is not None
-        with contextlib.suppress(BlockingIOError):  # full: main has enough to hear
+        with contextlib.suppress(BlockingIOError):  # full: main has enough deaths to read
             os.write(self._telling, b"\0")
 
     def _died(self, child: Child) -> None:
@@ -139,7 +139,7 @@ class Witness:
         try:
             with self._forks:
                 taken = self._bury(child.owner, child.pid)
-        except Exception as exc:  # noqa: BLE001 - the thread must live; what it could not do the lease does
+        except Exception as exc:  # noqa: BLE001 - the thread must live; the lease replaces a burial that failed
             log.warning("sagas of dead pool child %d not taken over, their leases will end: %s", child.pid, exc)
             return
         if taken:
