@@ -63,7 +63,7 @@ class Probed:
         return cls(ProbeAnswer.UNKNOWN, None, reason)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class SagaState:
     """Immutable view of a saga for one attempt of one step.
 
@@ -155,7 +155,7 @@ class SagaState:
             raise InvalidInput(f"{subject} must have a name that is text, got {name!r}")
         name = str.__str__(name)  # a subclass may have a hash of its own
         pair = cast("dict[str, Json]", checked_copy({name: value}, subject))
-        text = encoded(pair)[1:-1]
+        text = f"{encoded(name)}:{encoded(pair[name])}"
         delta_text = {**self._delta_text, name: text}
         size = 1 + sum(len(part) + 1 for part in delta_text.values())
         if size > self._limits.output:
@@ -172,12 +172,9 @@ class SagaState:
         return self._with({**self._delta, **pair}, delta_text)
 
     def _with(self, delta: Mapping[str, Json], delta_text: Mapping[str, str]) -> SagaState:
-        """A copy with other outputs; a third of what dataclasses.replace takes."""
+        """A copy with other outputs, without the checks and defaults of dataclasses.replace."""
         state = object.__new__(SagaState)
-        for name in _COPIED:
-            object.__setattr__(state, name, getattr(self, name))
-        object.__setattr__(state, "_delta", delta)
-        object.__setattr__(state, "_delta_text", delta_text)
+        state.__dict__.update(self.__dict__, _delta=delta, _delta_text=delta_text)
         return state
 
     def check_cancelled(self) -> None:
@@ -191,9 +188,6 @@ class SagaState:
         """
         if self._check is not None:
             self._check()
-
-
-_COPIED = tuple(name for name in SagaState.__slots__ if name not in ("_delta", "_delta_text"))
 
 
 def output_text(state: SagaState) -> str:

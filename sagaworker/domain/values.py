@@ -23,7 +23,7 @@ MAX_SHOWN = 120  # two lines of a terminal
 _COMPACT = json.JSONEncoder(separators=(",", ":"), allow_nan=False)  # json.dumps would make one for every value
 
 
-def checked_copy(value: object, subject: str, _depth: int = 1) -> Json:  # noqa: C901 - one case for each JSON type
+def checked_copy(value: object, subject: str, _depth: int = 1) -> Json:
     """Return a deep copy made of plain JSON types (tuples become lists).
 
     Raises:
@@ -45,16 +45,10 @@ def checked_copy(value: object, subject: str, _depth: int = 1) -> Json:  # noqa:
             if not math.isfinite(value):
                 raise InvalidInput(f"{_short(subject)} must be a finite number, got {float(value)!r}")
             return float(value)
-        case Mapping() | list() | tuple() if _depth > MAX_DEPTH:
+        case dict() | list() | tuple() | Mapping() if _depth > MAX_DEPTH:
             raise InvalidInput(f"{_short(subject)} must be nested at most {MAX_DEPTH} levels deep, got more")
-        case Mapping():
-            copy: dict[str, Json] = {}
-            for key, item in value.items():
-                if not isinstance(key, str):
-                    raise InvalidInput(f"{_short(subject)} must have text keys, got {_shown(key)}")
-                name = _text(key, f"a key of {_short(subject)}")
-                copy[name] = checked_copy(item, _within(subject, f".{name}"), _depth + 1)
-            return copy
+        case dict() | Mapping():  # to know a dict is cheaper
+            return _checked_items(value, subject, _depth)
         case list() | tuple():
             return [checked_copy(item, _within(subject, f"[{i}]"), _depth + 1) for i, item in enumerate(value)]
         case _:
@@ -62,6 +56,16 @@ def checked_copy(value: object, subject: str, _depth: int = 1) -> Json:  # noqa:
                 f"{_short(subject)} must be JSON (null, boolean, number, text, list, object), got {_shown(value)}",
                 "turn it into text or numbers first: str(...), .isoformat(), dataclasses.asdict(...)",
             )
+
+
+def _checked_items(value: Mapping[object, object], subject: str, depth: int) -> dict[str, Json]:
+    copy: dict[str, Json] = {}
+    for key, item in value.items():
+        if not isinstance(key, str):
+            raise InvalidInput(f"{_short(subject)} must have text keys, got {_shown(key)}")
+        name = _text(key, subject, "a key of ")
+        copy[name] = checked_copy(item, _within(subject, f".{name}"), depth + 1)
+    return copy
 
 
 def checked_object(value: object, subject: str) -> dict[str, Json]:
@@ -73,6 +77,8 @@ def checked_object(value: object, subject: str) -> dict[str, Json]:
 
 def encoded(value: Json) -> str:
     """Compact JSON text; ASCII only, so its length is its size in bytes."""
+    if type(value) is int:
+        return int.__repr__(value)  # an encoder is made for all others but texts
     return _COMPACT.encode(value)
 
 
@@ -107,15 +113,17 @@ def copy(value: Json) -> Json:
     return value
 
 
-def _text(value: str, subject: str) -> str:
+def _text(value: str, subject: str, of: str = "") -> str:
     text = str.__str__(value)
     if "\x00" in text:
-        raise InvalidInput(f"{_short(subject)} cannot contain the character NUL: it has one at {text.index(chr(0))}")
+        raise InvalidInput(
+            f"{of}{_short(subject)} cannot contain the character NUL: it has one at {text.index(chr(0))}"
+        )
     try:
         text.encode()
     except UnicodeEncodeError as exc:
         raise InvalidInput(
-            f"{_short(subject)} must be valid Unicode, got a lone surrogate at {exc.start}",
+            f"{of}{_short(subject)} must be valid Unicode, got a lone surrogate at {exc.start}",
             "decode bytes with errors='replace'",
         ) from None
     return text

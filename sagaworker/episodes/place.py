@@ -16,9 +16,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
-from typing import Protocol
+from typing import Any, Protocol
 
 from sagaworker.errors import StepTimedOut
+
+# What signal.signal wraps. The wrapper looks for a name of the handler that was there, and fails at each step to find one.
+_handle: Any = getattr(sys.modules.get("_signal"), "signal", signal.signal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,7 @@ class _Alarm:
         """Within: `call` may be used. An alarm that somebody else has set, the host or a step that walks another saga
         inside itself, is put off meanwhile and due again afterwards.
         """
-        previous = signal.signal(signal.SIGALRM, self._fire)
+        previous = _handle(signal.SIGALRM, self._fire)
         begun_at = time.monotonic()
         delay, interval = signal.setitimer(signal.ITIMER_REAL, 0)
         try:
@@ -94,7 +97,7 @@ class _Alarm:
         finally:
             # Before the handler goes: an alarm of ours that met the default one would end the process.
             signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, signal.SIG_DFL if previous is None else previous)
+            _handle(signal.SIGALRM, signal.SIG_DFL if previous is None else previous)
             if delay > 0:
                 left = delay - (time.monotonic() - begun_at)
                 signal.setitimer(signal.ITIMER_REAL, max(left, 0.001), interval)
@@ -103,7 +106,7 @@ class _Alarm:
         try:
             try:
                 # An earlier step of this episode may have taken the handler away.
-                signal.signal(signal.SIGALRM, self._fire)
+                _handle(signal.SIGALRM, self._fire)
                 self.is_inside = True
                 signal.setitimer(signal.ITIMER_REAL, seconds)
                 result = _called(function)
@@ -168,12 +171,12 @@ class HostPlace:
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
-        previous = signal.signal(signal.SIGINT, self._interrupt)
+        previous = _handle(signal.SIGINT, self._interrupt)
         try:
             with self._alarm.installed():
                 yield
         finally:
-            signal.signal(signal.SIGINT, signal.SIG_DFL if previous is None else previous)
+            _handle(signal.SIGINT, signal.SIG_DFL if previous is None else previous)
 
     def arm(self, seconds: float, slack: float) -> None:
         """The host is not ours to end."""

@@ -31,6 +31,10 @@ class Lease:
     is_fenced: bool = False
     cancel_requested: bool = False
     extended_until: float | None = None  # by this clock; after this time no heartbeat extends the lease
+    _holds: float = field(init=False)  # seconds since it was sent
+
+    def __post_init__(self) -> None:
+        self._holds = self.duration.total_seconds() * (1 - MARGIN)
 
     def extended(self, sent_at: float) -> None:
         """Note a heartbeat that was sent at `sent_at` and acknowledged by the database."""
@@ -53,8 +57,7 @@ class Lease:
     @property
     def remaining(self) -> float:
         """Seconds until this process must begin nothing more; negative after that time."""
-        seconds = self.duration.total_seconds()
-        return self.sent_at + seconds * (1 - MARGIN) - now()
+        return self.sent_at + self._holds - now()
 
     @property
     def is_lost(self) -> bool:

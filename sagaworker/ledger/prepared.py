@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache, lru_cache
 from typing import Any, TypeAlias
@@ -25,6 +25,7 @@ from sagaworker.ledger.statements import schema_of, sql
 # Not public: with a psycopg that has them no more, everything runs with cursors.
 _answers: Any = getattr(getattr(psycopg, "generators", None), "execute", None)
 _error_of: Any = getattr(psycopg.errors, "error_from_result", None)
+_TUPLES_OK = pq.ExecStatus.TUPLES_OK
 IS_SUPPORTED = None not in (_answers, _error_of)
 
 # The statements of a start and a walk. Others are rare, and their parameters may be of types that are not here.
@@ -55,10 +56,28 @@ Run: TypeAlias = Callable[[Connection, str, Mapping[str, Any]], list[dict[str, A
 _Columns: TypeAlias = tuple[tuple[str, Callable[[bytes], Any]], ...]
 
 
+class _Statement:
+    """A statement file with numbered parameters: their names in that order, their types, and how its columns are read."""
+
+    def __init__(self, file: str, schema: str) -> None:
+        order: dict[str, int] = {}
+        numbered = re.sub(
+            r"%\((\w+)\)s", lambda found: f"${order.setdefault(found[1], len(order) + 1)}", sql(file, schema).decode()
+        )
+        self.text = numbered.replace("%%", "%").encode()
+        self.order = tuple(order)
+        self.types = tuple(_TYPES.get(name, _TEXT) for name in order)
+        self.columns: _Columns = ()  # until its first result
+
+
+_statement = cache(_Statement)
+
+
 class _Names:
     """What is prepared on one connection: the names by file. No other session has the same, whoever lends it to us."""
 
-    def __init__(self) -> None:
+    def __init__(self, schema: str) -> None:
+        self.schema = schema
         self._prefix = f"sagaworker_{secrets.token_hex(4)}_"
         self.by_file: dict[str, bytes] = {}
 
@@ -67,7 +86,6 @@ class _Names:
 
 
 _names: WeakKeyDictionary[Connection, _Names] = WeakKeyDictionary()
-_columns: dict[str, _Columns] = {}
 
 
 def runner(connection: Connection) -> Run | None:
@@ -79,50 +97,47 @@ def run(connection: Connection, file: str, parameters: Mapping[str, Any]) -> lis
     """Run one of `FILES` and fetch its rows."""
     names = _names.get(connection)
     if names is None:
-        names = _names[connection] = _Names()
-    result = _sent(connection, names, file, parameters)
-    if result.status != pq.ExecStatus.TUPLES_OK:
+        names = _names[connection] = _Names(schema_of(connection))
+    statement = _statement(file, names.schema)
+    values = [_text(parameters[name]) for name in statement.order]
+    result = _sent(connection, names, file, statement, values)
+    if result.status != _TUPLES_OK:
         error = _error_of(result)
         if not isinstance(error, psycopg.errors.InvalidSqlStatementName):
             raise error
         # It was not run. Where psycopg rolls back, it deallocates all that is prepared in the session. Only this name is
         # known to be gone: others may have been prepared since, and are found out about when their turn comes.
         del names.by_file[file]
-        result = _sent(connection, names, file, parameters)
-        if result.status != pq.ExecStatus.TUPLES_OK:
+        result = _sent(connection, names, file, statement, values)
+        if result.status != _TUPLES_OK:
             raise _error_of(result)
-    columns = _columns.get(file) or _columns.setdefault(file, _columns_of(result))
+    if not statement.columns:
+        statement.columns = _columns_of(result)
+    return [_row(result, row, statement.columns) for row in range(result.ntuples)]
+
+
+def _row(result: pq.abc.PGresult, row: int, columns: _Columns) -> dict[str, Any]:
     value = result.get_value
-    return [
-        {name: None if (raw := value(row, place)) is None else read(raw) for place, (name, read) in enumerate(columns)}
-        for row in range(result.ntuples)
-    ]
+    return {
+        name: None if (raw := value(row, place)) is None else read(raw) for place, (name, read) in enumerate(columns)
+    }
 
 
-def _sent(connection: Connection, names: _Names, file: str, parameters: Mapping[str, Any]) -> pq.abc.PGresult:
-    text, order, types = _numbered(file, schema_of(connection))
+def _sent(
+    connection: Connection, names: _Names, file: str, statement: _Statement, values: Sequence[bytes | None]
+) -> pq.abc.PGresult:
     name = names.by_file.get(file)
     pgconn = connection.pgconn
     if name is None:
         name = names.new(file)
-        pgconn.send_prepare(name, text, types)
+        pgconn.send_prepare(name, statement.text, statement.types)
         prepared = connection.wait(_answers(pgconn))[-1]
         if prepared.status != pq.ExecStatus.COMMAND_OK:
             raise _error_of(prepared)
         names.by_file[file] = name
-    pgconn.send_query_prepared(name, [_text(parameters[each]) for each in order])
+    pgconn.send_query_prepared(name, values)
     result: pq.abc.PGresult = connection.wait(_answers(pgconn))[-1]
     return result
-
-
-@cache
-def _numbered(file: str, schema: str) -> tuple[bytes, tuple[str, ...], tuple[int, ...]]:
-    """The statement with numbered parameters, their names in that order, and their types."""
-    order: dict[str, int] = {}
-    text = re.sub(
-        r"%\((\w+)\)s", lambda found: f"${order.setdefault(found[1], len(order) + 1)}", sql(file, schema).decode()
-    )
-    return text.replace("%%", "%").encode(), tuple(order), tuple(_TYPES.get(name, _TEXT) for name in order)
 
 
 def _columns_of(result: pq.abc.PGresult) -> _Columns:
@@ -130,23 +145,23 @@ def _columns_of(result: pq.abc.PGresult) -> _Columns:
 
 
 def _text(value: object) -> bytes | None:
-    match value:
-        case None:
-            return None
-        case str():
-            return str.__str__(value).encode()
-        case bool():
-            return b"t" if value else b"f"
-        case int():
-            return b"%d" % value
-        case timedelta():
-            return _interval(value)
-        case _:
-            raise TypeError(
-                f"a parameter must be text, a number, a boolean or a timedelta, got a {type(value).__name__}"
-            )
+    write = _WRITE.get(type(value))
+    if write is not None:
+        return write(value)
+    if isinstance(value, str):  # a status is one
+        return str.__str__(value).encode()
+    raise TypeError(f"a parameter must be text, a number, a boolean or a timedelta, got a {type(value).__name__}")
 
 
 @lru_cache(maxsize=1024)
 def _interval(value: timedelta) -> bytes:
     return b"%d d %d s %d us" % (value.days, value.seconds, value.microseconds)
+
+
+_WRITE: dict[type, Callable[[Any], bytes | None]] = {
+    str: str.encode,
+    int: b"%d".__mod__,
+    bool: lambda value: b"t" if value else b"f",
+    type(None): lambda value: value,
+    timedelta: _interval,
+}
