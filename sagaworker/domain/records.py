@@ -11,7 +11,7 @@ from sagaworker.domain.status import EpisodeOutcome, RunStatus, StepStatus, Wait
 from sagaworker.domain.values import Json
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class SagaRun:
     """One durable run of a list of steps (`saga_runs`). All instants are aware and by the database's clock.
 

@@ -9,6 +9,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Self, cast
 
+from sagaworker.domain.changed import changed
 from sagaworker.domain.values import Json, checked_copy, copy, encoded
 from sagaworker.errors import InvalidInput
 
@@ -172,10 +173,7 @@ class SagaState:
         return self._with({**self._delta, **pair}, delta_text)
 
     def _with(self, delta: Mapping[str, Json], delta_text: Mapping[str, str]) -> SagaState:
-        """A copy with other outputs, without the checks and defaults of dataclasses.replace."""
-        state = object.__new__(SagaState)
-        state.__dict__.update(self.__dict__, _delta=delta, _delta_text=delta_text)
-        return state
+        return changed(self, _delta=delta, _delta_text=delta_text)
 
     def check_cancelled(self) -> None:
         """Raise where the step should stop early: cancelled, fenced, or past its deadline. Else return.

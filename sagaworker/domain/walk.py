@@ -50,7 +50,7 @@ class StepPolicy:
     undo_retry: RetryPolicy = UNDO_DEFAULT
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """The current ledger row. `begun_here`: this episode put the running attempt on record and has not ended it."""
 
@@ -69,7 +69,7 @@ class Row:
     doubted_itself: bool = True  # of a TRANSACTIONAL row: an attempt ended its own transaction, or may have
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Position:
     """Where a saga stands, read under its holder's fence."""
 

@@ -133,7 +133,7 @@ class Runner:
         if claimed is None:
             return None
         run, claim = claimed
-        return self._held(claim, replace(plan, run=run), line, place, observer, is_unwatched=any(unwatched))
+        return self._held(claim, plan.of(run), line, place, observer, is_unwatched=any(unwatched))
 
     def _walked(self, plan: Plan, claimer: Claimer, line: Line, place: Place, observer: Observer) -> EpisodeEnd:
         run, idx = plan.run, plan.run.current_step_idx

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import cast
 
 from sagaworker.catalog.step import Step
 from sagaworker.domain import walk
+from sagaworker.domain.changed import changed
 from sagaworker.domain.fold import Fold
 from sagaworker.domain.records import Doorbell, SagaRun
 from sagaworker.domain.state import SagaState, ValueLimits, output_delta, output_sizes, output_text
@@ -75,7 +76,18 @@ class Episode:
         self._observer = observer
         self._failpoints = failpoints
         self._grace = settings.step_grace.total_seconds()
-        self._limits = ValueLimits(output=settings.max_output_bytes, context=settings.max_context_bytes)
+        # What is the same in every state of the episode.
+        self._state = SagaState(
+            saga_id=claim.saga_id,
+            step_idx=0,
+            step_id="",
+            attempt=1,
+            idempotency_key="",
+            fence=claim.fence,
+            mode=plan.run.mode,
+            _inputs=plan.run.inputs,
+            _limits=ValueLimits(output=settings.max_output_bytes, context=settings.max_context_bytes),
+        )
 
     @property
     def step(self) -> Step:
@@ -136,27 +148,23 @@ class Episode:
 
     def state(self, *, outcome: str | None = None, connection: object = None) -> SagaState:
         """What the step at the cursor is given; with an `outcome`, what its undo is."""
-        claim, step, run = self.claim, self.step, self.plan.run
+        claim, step = self.claim, self.step
         idx, row = claim.position.idx, claim.position.row
         entry = self.plan.entries[idx]
         is_undo = outcome is not None
         key = f"{claim.saga_id}:{idx}"
-        return SagaState(
-            saga_id=claim.saga_id,
+        return changed(
+            self._state,
             step_idx=idx,
             step_id=entry.id or step.name,
             attempt=row.compensation_attempts + 1 if is_undo else row.attempts,
             idempotency_key=key + ":undo" if is_undo else key,
-            fence=claim.fence,
             params=cast("dict[str, Json]", copy(dict(entry.params))) if entry.params else entry.params,
             checkpoint=row.checkpoint,
             outcome=outcome,
-            mode=run.mode,
             deadline=row.deadline_at,
-            _inputs=run.inputs,
             _context=self.fold.below(idx + 1 if is_undo else idx),
             _context_bytes=self.fold.size,
-            _limits=self._limits,
             _check=_check(claim.saga_id, claim.lease, step.timeout, is_undo=is_undo),
             _connection=connection,
         )
@@ -266,7 +274,7 @@ class Episode:
         claim = self.claim
         if claim.completed is None:
             return None
-        return replace(
+        return changed(
             self.plan.run,
             status=claim.position.status,
             current_step_idx=claim.position.idx,

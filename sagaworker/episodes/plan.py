@@ -23,6 +23,10 @@ class Plan:
     steps: Sequence[Step]
     undo_timeout: timedelta
 
+    def of(self, run: SagaRun) -> Plan:
+        """The same list for the same saga, as it was read later."""
+        return Plan(run=run, entries=self.entries, steps=self.steps, undo_timeout=self.undo_timeout)
+
     def doorbell(self, idx: int) -> Doorbell:
         """What tells of this saga at step `idx`; of one that is let go there, that others go on with it."""
         return replace(Doorbell.of(self.run), goes_first=True, step_idx=idx, step_name=self.steps[idx].name)

@@ -9,11 +9,12 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeAlias, TypeVar
 
 import psycopg
 
+from sagaworker.domain.changed import changed
 from sagaworker.domain.status import RunStatus, StepStatus, WaitingFor
 from sagaworker.domain.values import Json
 from sagaworker.domain.walk import Fail, Position, RecordUndo, Retry, Row
@@ -25,6 +26,7 @@ from sagaworker.ledger.step_transaction import StepTransaction, TransactionLost
 _Run: TypeAlias = Callable[[str, dict[str, Any]], dict[str, Any] | None]  # sends a statement file, gives its only row
 _Known = TypeVar("_Known")
 
+_BEGUN = Row(status=StepStatus.RUNNING, attempts=1, begun_here=True)
 BEGIN_TRIES = 20  # holds and releases that may come between a refused begin and the look at why
 
 
@@ -189,7 +191,9 @@ class Claim:
             }
             run = self._plainly if begin_next else self._line.one
             row = self._completion("advance", parameters, within, run=run)
-        if row is not None:
+        if row is not None and "status" not in row:  # the short form of advance: all but its deadline is known
+            self._begun(row["deadline_at"])
+        elif row is not None:
             self._advanced(row, begin_next=begin_next)
         return self.position
 
@@ -216,6 +220,17 @@ class Claim:
     def _plainly(self, name: str, parameters: dict[str, Any]) -> dict[str, Any] | None:
         """The short form of a move; where something has come in between, the move. Each proves the fence by itself."""
         return self._line.one(f"{name}_plain", parameters) or self._line.one(name, parameters)
+
+    def _begun(self, deadline_at: datetime) -> None:
+        row = changed(_BEGUN, deadline_at=deadline_at)
+        self.position = changed(
+            self.position,
+            idx=self.position.idx + 1,
+            row=row,
+            cancel_requested=False,
+            deadline_passed=False,
+            on_hold=False,
+        )
 
     def _advanced(self, row: dict[str, Any], *, begin_next: bool) -> None:
         status = RunStatus(row["status"])

@@ -65,6 +65,7 @@ class Database:
             "postgresql+psycopg://",
             creator=self.connect,
             isolation_level="AUTOCOMMIT",
+            pool_reset_on_return=None,  # in autocommit there is nothing to roll back; what failed is thrown away
             poolclass=sa.QueuePool if pool_size is None else ExactPool,
             pool_size=pool_size or 5,
             max_overflow=-1,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -40,14 +39,9 @@ class Lease:
         """Note a heartbeat that was sent at `sent_at` and acknowledged by the database."""
         self.sent_at = sent_at
 
-    @contextmanager
-    def at_most(self, seconds: float) -> Iterator[None]:
+    def at_most(self, seconds: float) -> AbstractContextManager[None]:
         """Within: heartbeats extend the lease for so long and no longer. User code that hangs then loses its saga."""
-        self.extended_until = now() + seconds
-        try:
-            yield
-        finally:
-            self.extended_until = None
+        return _Extended(self, now() + seconds)
 
     @property
     def may_be_extended(self) -> bool:
@@ -62,3 +56,19 @@ class Lease:
     @property
     def is_lost(self) -> bool:
         return self.is_fenced or self.remaining <= 0
+
+
+class _Extended(AbstractContextManager[None]):
+    """A class and no generator: it is entered at each step."""
+
+    __slots__ = ("_lease", "_until")
+
+    def __init__(self, lease: Lease, until: float) -> None:
+        self._lease = lease
+        self._until = until
+
+    def __enter__(self) -> None:
+        self._lease.extended_until = self._until
+
+    def __exit__(self, *_: object) -> None:
+        self._lease.extended_until = None

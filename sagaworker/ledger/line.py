@@ -11,6 +11,7 @@ from psycopg.rows import TupleRow, tuple_row
 
 from sagaworker.ledger import prepared
 from sagaworker.ledger.database import Database
+from sagaworker.ledger.session import Connection
 from sagaworker.ledger.statements import adapted, schema_of, sql
 
 # What a statement raises when its fate, or the server's, is unknown; anything else is a fault of ours and propagates.
@@ -27,7 +28,8 @@ class Line:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._checked_out = contextlib.ExitStack()
-        self._cursor: psycopg.Cursor[TupleRow] | None = None
+        self._connection: Connection | None = None
+        self._cursor: psycopg.Cursor[TupleRow] | None = None  # made where one is needed: most episodes need none
         self._schema = ""
         self._run: prepared.Run | None = None
         self.on_lost: Callable[[], None] = lambda: None  # called before another connection is asked for
@@ -46,9 +48,10 @@ class Line:
 
     def rows(self, name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
         """Run a statement and fetch its rows."""
-        cursor = self._open()
+        connection = self._connection or self._connected()
         if self._run is not None and name in prepared.FILES:
-            return self._run(cursor.connection, name, parameters)
+            return self._run(connection, name, parameters)
+        cursor = self._open()
         rows = cursor.execute(sql(name, self._schema), parameters, prepare=True).fetchall()
         return [self._named(name, cursor, row) for row in rows]
 
@@ -72,7 +75,7 @@ class Line:
     def lost(self, error: BaseException) -> None:
         """Throw the connection away; the next statement opens another."""
         self.on_lost()
-        self._cursor = None
+        self._connection = self._cursor = None
         self._checked_out.__exit__(type(error), error, error.__traceback__)
         self._checked_out = contextlib.ExitStack()
 
@@ -80,7 +83,7 @@ class Line:
         """Give the connection back to the pool."""
         if self._cursor is not None:
             self._cursor.close()
-            self._cursor = None
+        self._connection = self._cursor = None
         self._checked_out.close()
 
     @staticmethod
@@ -92,8 +95,12 @@ class Line:
 
     def _open(self) -> psycopg.Cursor[TupleRow]:
         if self._cursor is None:
-            connection = self._checked_out.enter_context(self._database.checkout())
-            self._schema = schema_of(connection)
-            self._run = prepared.runner(connection)
+            connection = self._connection or self._connected()
             self._cursor = adapted(connection.cursor(row_factory=tuple_row))
         return self._cursor
+
+    def _connected(self) -> Connection:
+        self._connection = connection = self._checked_out.enter_context(self._database.checkout())
+        self._schema = schema_of(connection)
+        self._run = prepared.runner(connection)
+        return connection

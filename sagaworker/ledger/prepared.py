@@ -41,6 +41,7 @@ _TYPES = {
     **dict.fromkeys(("undo_timeout", "next_timeout", "timeout", "lease", "grace", "ring_after"), _INTERVAL),
     **dict.fromkeys(("begin_next", "doubts"), _BOOLEAN),
 }
+_decoded = json.JSONDecoder().decode  # json.loads looks for the encoding of bytes first
 # Sessions of ours write instants in ISO form.
 _READ: dict[int, Callable[[bytes], Any]] = {
     _BOOLEAN: lambda value: value == b"t",
@@ -49,7 +50,7 @@ _READ: dict[int, Callable[[bytes], Any]] = {
     _INTEGER: int,
     _TEXT: bytes.decode,
     701: float,
-    3802: json.loads,  # jsonb
+    3802: lambda value: _decoded(value.decode()),  # jsonb
     1184: lambda value: datetime.fromisoformat(value.decode()),
 }
 Run: TypeAlias = Callable[[Connection, str, Mapping[str, Any]], list[dict[str, Any]]]

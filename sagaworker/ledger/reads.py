@@ -22,7 +22,7 @@ from sagaworker.ledger.session import Connection
 from sagaworker.ledger.statements import sql
 
 Answer = TypeVar("Answer")
-_RUN = [saga_runs.c[name] for name in SagaRun.__slots__]
+_RUN = [saga_runs.c[name] for name in SagaRun.__dataclass_fields__]
 _STEP = [saga_step_results.c[name] for name in StepResult.__slots__]
 _EVENT = [saga_events.c[name] for name in JournalEntry.__slots__]
 _EPISODE = [saga_episodes.c[name] for name in Episode.__slots__]
@@ -247,7 +247,7 @@ def run_of(row: Mapping[Any, Any]) -> SagaRun:
     """The record of a row that has all columns of SagaRun."""
     return SagaRun(
         **{
-            **{name: row[name] for name in SagaRun.__slots__},
+            **{name: row[name] for name in SagaRun.__dataclass_fields__},
             "status": RunStatus(row["status"]),
             "waiting_for": None if row["waiting_for"] is None else WaitingFor(row["waiting_for"]),
             # A corrupted list reads as empty, so that reads of other sagas still work.

@@ -127,7 +127,9 @@ def _batches(requests: Sequence[NewRun]) -> Iterator[list[NewRun]]:
 
 def _pending_run(request: NewRun) -> SagaRun:
     """The run as it was just stored. Instants are the database's and are read with `get`."""
-    stored = {name: value for name in SagaRun.__slots__ if (value := getattr(request, name, None)) is not None}
+    stored = {
+        name: value for name in SagaRun.__dataclass_fields__ if (value := getattr(request, name, None)) is not None
+    }
     stored["step_modules"] = tuple(request.step_modules)
     stored.pop("deadline_at", None)
     return SagaRun(**cast("dict[str, Any]", {**stored, "status": RunStatus.PENDING}))

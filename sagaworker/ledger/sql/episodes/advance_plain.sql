@@ -44,6 +44,4 @@ SELECT
   jsonb_build_object(
     'status', 'running', 'waiting_for', NULL, 'fence', %(fence)s, 'attempt', %(attempts)s, 'begun_next', true)
 FROM run
-RETURNING
-  'running' AS status, step_idx + 1 AS idx, false AS cancel_requested, false AS deadline_passed, false AS on_hold,
-  statement_timestamp() + %(next_timeout)s::interval AS deadline_at
+RETURNING statement_timestamp() + %(next_timeout)s::interval AS deadline_at
