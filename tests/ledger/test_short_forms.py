@@ -142,6 +142,32 @@ def test_the_run_that_a_start_returned_is_walked_without_a_read_before_its_claim
     assert engine.audit() == []
 
 
+def test_after_two_sagas_of_one_list_the_next_is_claimed_without_a_read_by_its_id_alone(engine, sent):
+    for _ in range(2):
+        engine.run(engine.start("t", STEPS).id)
+    run = engine.start("t", STEPS, inputs={"amount": 1}, key="k", deadline=3600)
+    sent.clear()
+    ended = engine.run(run.id)
+    assert sent == ["claim_first", "advance_plain", "complete_plain"]
+    assert ended == engine.get(run.id)
+    assert ended.inputs == {"amount": 1}
+    assert engine.audit() == []
+
+
+def test_a_saga_of_another_list_than_the_last_two_is_read_and_walked_by_its_own(engine, sent):
+    for _ in range(2):
+        engine.run(engine.start("t", STEPS))
+    runs = [engine.start("t", ["steps.echo"]) for _ in range(2)]
+    ways = []
+    for run in runs:
+        sent.clear()
+        assert engine.run(run.id).status is RunStatus.COMPLETED
+        assert [row.step_name for row in engine.list_step_results(run.id)] == ["echo"]
+        ways.append([name for name in sent if name in ("claim_first", "load", "claim")])
+    assert ways == [["claim_first", "load", "claim"], ["load", "claim"]]
+    assert engine.audit() == []
+
+
 def test_a_first_claim_leaves_what_a_claim_leaves(engine):
     run, other = (engine.start("t", STEPS) for _ in range(2))
     hold = claimed(engine, run.id)
