@@ -166,6 +166,7 @@ def test_ctrl_c_at_every_point_loses_nothing_and_doubts_nothing_but_the_step_it_
             was_interrupted = True
         assert was_interrupted is what["struck"], f"{point} {nth}\n" + timeline(engine, run.id)
         struck += what["struck"]
+        what["point"] = ""  # not in what finishes it: a claim that is guessed passes a point more
         is_inside = what["struck"] and point.split(".")[0] in ("execute", "compensate")
         expected = {"yielded", "completed", "rolled_back", *(["died"] if is_inside else [])}
         assert {str(e.outcome) for e in engine.timeline(run.id).episodes} <= expected, point
