@@ -61,7 +61,7 @@ def _malformed(member: str, legal: str, result: object) -> InvalidInput:
 
 
 def refusal(exception: BaseException, retry: RetryPolicy, *, definite: bool) -> Failed:
-    """An attempt whose transaction came to nothing for this reason."""
+    """An attempt whose transaction was refused or lost, for this reason."""
     return Failed(error=described(exception), definite=definite, retryable=retry.covers(exception))
 
 

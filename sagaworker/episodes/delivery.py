@@ -94,7 +94,7 @@ class Runner:
                 place.disarm()
 
     def _guessed(self, saga_id: str) -> SagaRun | None:
-        """Sagas of one list come in numbers; after a wrong guess there is none until two are alike again."""
+        """Sagas of one list often follow each other. After a wrong guess nothing is guessed until two lists are alike again."""
         if len(self._lists) < 2 or self._lists[0] != self._lists[1]:  # noqa: PLR2004 - see above
             return None
         return SagaRun(id=saga_id, kind="", status=RunStatus.PENDING, step_modules=self._lists[0])

@@ -119,12 +119,12 @@ class Episode:
         self.is_unwatched = self._place.disarm() or self.is_unwatched
 
     def announce(self, status: RunStatus) -> None:
-        """Tell whoever observes that the step at the cursor is entered."""
+        """Tell the observer that the step at the cursor is entered."""
         if self._observer.entered is None:
             return
         try:
             self._observer.entered(self.plan.doorbell(self.claim.position.idx), status)
-        except Exception as exc:  # noqa: BLE001 - whoever looks on must not make a step run again
+        except Exception as exc:  # noqa: BLE001 - an observer must not make a step run again
             log.warning("that a step of saga %s is entered was not told: %s", self.claim.saga_id, exc)
 
     def call(self, function: Callable[[SagaState], object], state: SagaState, points: tuple[str, str]) -> Ended:
@@ -215,7 +215,7 @@ class Episode:
         return True
 
     def retry(self, retry: walk.Retry) -> None:
-        """Let the attempt be made again: in place after a short delay, else by whoever is rung then."""
+        """Let the attempt be made again: in place after a short delay, else by the worker that is rung then."""
         self._place.disarm()
         is_long = retry.delay >= PARK_FROM
         self.claim.retry(retry, park=is_long, undo_timeout=self.plan.undo_timeout)

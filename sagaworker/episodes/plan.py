@@ -28,7 +28,7 @@ class Plan:
         return Plan(run=run, entries=self.entries, steps=self.steps, undo_timeout=self.undo_timeout)
 
     def doorbell(self, idx: int) -> Doorbell:
-        """What tells of this saga at step `idx`; of one that is let go there, that others go on with it."""
+        """The doorbell of this saga at step `idx`."""
         return replace(Doorbell.of(self.run), goes_first=True, step_idx=idx, step_name=self.steps[idx].name)
 
 

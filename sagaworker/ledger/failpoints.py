@@ -1,4 +1,4 @@
-"""Failpoints at the driver: every move passes here, whoever makes it, and real connections are cut.
+"""Failpoints at the driver: every move of every maker passes here, and real connections are cut.
 
 Used only when failpoints are set, which takes the test switch; otherwise connections have psycopg's own cursor.
 """

@@ -75,7 +75,7 @@ _statement = cache(_Statement)
 
 
 class _Names:
-    """What is prepared on one connection: the names by file. No other session has the same, whoever lends it to us."""
+    """What is prepared on one connection: the names by file. No other session has the same names, also behind a pooler."""
 
     def __init__(self, schema: str) -> None:
         self.schema = schema

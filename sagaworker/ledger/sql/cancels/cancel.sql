@@ -1,6 +1,6 @@
 -- move: pending -> pending; pending -> rolled_back; running -> running; running -> compensating; running -> rolled_back
--- Not fenced: anybody may cancel. An owned saga gets the flag, which its holder reads in every move; an unowned one is
--- turned round here. A saga on hold, with an operator or with children keeps waiting, and the flag acts when it ends.
+-- Not fenced: anybody may cancel. A saga that a worker holds gets the flag, which the worker reads in every move. The undo
+-- of a saga that no worker holds begins here. A saga on hold, with an operator or with children keeps waiting, and the flag acts when it ends.
 -- Asked again, nothing changes but the journal: who asked, and why.
 WITH found AS (
   SELECT

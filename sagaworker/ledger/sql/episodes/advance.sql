@@ -3,7 +3,7 @@
 -- run row and is read in its own UPDATE, so a cancel or a hold that committed first is always seen, and one that comes
 -- later meets the new status. On hold the next step is recorded and not begun; the holder then yields. Rows are named by
 -- the saga's id itself, never by a join with what another part returned: a plan made while the tables were empty would
--- read them whole for ever.
+-- read them whole as long as the session lives.
 WITH run AS (
   UPDATE saga_runs AS r
   SET

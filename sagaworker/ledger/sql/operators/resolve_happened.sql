@@ -1,7 +1,7 @@
 -- move: running -> running; running -> compensating; running -> completed
 -- An operator knows that the step in doubt happened, and with which outputs: as if it had completed, no attempt counted.
--- The next step is recorded, so that whoever looks finds a row at the cursor, and begun by the next claim. A cancel or the
--- run's deadline that came first turns the saga round at this row.
+-- The next step is recorded, so that there is a row at the cursor, and begun by the next claim. Where a cancel or the run's
+-- deadline came first, the undo begins at this row.
 WITH run AS (
   UPDATE saga_runs AS r
   SET
