@@ -237,7 +237,7 @@ def test_a_refused_request_leaves_the_callers_transaction_as_it_was(engine, user
     with Session(users) as session:
         kept = engine.start("t", ["steps.echo"], inputs={"n": 1}, key="k", connection=session)
         for bad in ({"inputs": {"n": 2}, "key": "k"}, {"inputs": 7}, {"wait": 1}):
-            with pytest.raises(Exception, match="must|cannot"):
+            with pytest.raises(Exception, match=r"must|cannot"):
                 engine.start("t", ["steps.echo"], connection=session, **bad)
         session.commit()
     assert ids(engine) == [kept.id]
