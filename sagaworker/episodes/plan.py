@@ -24,8 +24,8 @@ class Plan:
     undo_timeout: timedelta
 
     def of(self, run: SagaRun) -> Plan:
-        """The same list for the same saga, as it was read later."""
-        return Plan(run=run, entries=self.entries, steps=self.steps, undo_timeout=self.undo_timeout)
+        """The same steps for the saga as the ledger has it: its own list, for a number that is equal may be of another type."""
+        return Plan(run=run, entries=thawed(run.step_modules), steps=self.steps, undo_timeout=self.undo_timeout)
 
     def doorbell(self, idx: int) -> Doorbell:
         """The doorbell of this saga at step `idx`."""

@@ -150,7 +150,7 @@ def _text(value: object) -> bytes | None:
     if write is not None:
         return write(value)
     if isinstance(value, str):  # a status is one
-        return str.__str__(value).encode()
+        return _of_text(str.__str__(value))
     raise TypeError(f"a parameter must be text, a number, a boolean or a timedelta, got a {type(value).__name__}")
 
 
@@ -159,8 +159,16 @@ def _interval(value: timedelta) -> bytes:
     return b"%d d %d s %d us" % (value.days, value.seconds, value.microseconds)
 
 
+def _of_text(value: str) -> bytes:
+    """As psycopg: libpq would end the text at a NUL, without a word."""
+    text = value.encode()
+    if b"\0" in text:
+        raise psycopg.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
+    return text
+
+
 _WRITE: dict[type, Callable[[Any], bytes | None]] = {
-    str: str.encode,
+    str: _of_text,
     int: b"%d".__mod__,
     bool: lambda value: b"t" if value else b"f",
     type(None): lambda value: value,

@@ -146,3 +146,8 @@ def test_the_text_of_a_parameter_is_read_as_the_value_it_stands_for(engine, valu
 def test_a_parameter_of_another_type_is_refused():
     with pytest.raises(TypeError, match="got a float"):
         prepared._text(1.5)
+
+
+def test_text_with_a_nul_is_refused_and_not_cut_off():
+    with pytest.raises(psycopg.DataError, match="NUL"):
+        prepared._text("reserve\0and more")

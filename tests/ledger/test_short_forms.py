@@ -168,6 +168,18 @@ def test_a_saga_of_another_list_than_the_last_two_is_read_and_walked_by_its_own(
     assert engine.audit() == []
 
 
+def test_a_step_sees_the_numbers_of_its_own_list_where_an_equal_one_was_guessed(database_url):
+    """PostgreSQL calls 1 and 1.0 equal, and Python, too; a step may tell them apart."""
+    step = "tests.episodes.steps:UsesParams"
+    settings = Settings.from_env({}, database_url=database_url, step_packages="tests.episodes", lease=600)
+    with Engine(settings) as engine:
+        seen = [
+            engine.run(engine.start("t", [{"step": step, "params": {"n": n}}]).id).context["seen"]
+            for n in (1, 1, 1.0, 1)
+        ]
+    assert json.dumps(seen) == '[{"n": 1}, {"n": 1}, {"n": 1.0}, {"n": 1}]'
+
+
 def test_a_first_claim_leaves_what_a_claim_leaves(engine):
     run, other = (engine.start("t", STEPS) for _ in range(2))
     hold = claimed(engine, run.id)
