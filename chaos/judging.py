@@ -96,17 +96,10 @@ def verdict(
     told = [f"{breach.rule}: saga {breach.saga_id}: {breach.detail}" for breach in breaches] + [
         f"audit {one.invariant}: saga {one.saga_id}: {one.detail}" for one in findings
     ]
-    outages = [away for away in faults.away if away[1] - away[0] >= 2 * plan.LEASE]
-    judged = [one for one in resumed if not _is_within(one, outages)]
-    unattended = nobody(looks, _first_claims(episodes))
-    # The time that takeovers and queues took: a resumption without the time in which no pool was at work.
-    usual = [one.seconds - within(one.span, unattended) for one in judged]
-    alone = [one for one in judged if within(one.span, unattended)]
-    apart = [one.seconds for one in resumed if _is_within(one, outages)]
-    held = [one.seconds for one in judged if _is_within(one, faults.away)]
+    times = _times(resumed, faults, looks, episodes)
     kills = sum(hit.fault in KILLS for hit in faults.hits)
-    p99 = percentile(usual, 0.99)
-    is_enough = len(usual) >= ENOUGH
+    p99 = percentile(times.usual, 0.99)
+    is_enough = len(times.usual) >= ENOUGH
     criteria = [
         Criterion("forged records the oracle caught", forged, f">= {FORGERIES}", forged >= FORGERIES, is_void=True),
         Criterion(
@@ -128,20 +121,52 @@ def verdict(
         "doubled doorbells": len(known.doubled),
         "a second: sagas started, sagas ended, steps and undos recorded": rates,
         "kills that hit a hold, of all kills": (in_hold, kills),
-        "resumptions, p50, p99, max, s": _spread(usual),
-        "of these in or soon after a database restart": _spread(held),
-        "apart: taken over in the outage or two leases after": _spread(apart),
-        "no pool at work, s": [round(ended - began, 1) for began, ended in unattended],
-        "of the resumptions those that waited for one, all their time": _spread([one.seconds for one in alone]),
-        "resumptions by fault": _by_fault(judged, lambda one: one.seconds),
-        "until taken over, by fault": _by_fault(judged, lambda one: one.taken_at - one.hit.at),
-        "the slowest": _slowest(judged, faults.done),
+        **_told_times(times, faults),
         "episodes": dict(Counter(row[4] for row in episodes)),
         "effects refused by tombstones": _late_effects(stage),
         "database away, s": [round(ended - began, 1) for began, ended in faults.away],
         "hard ends": stage.told["hard end"],
     }
     return Verdict(criteria, figures, told)
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """The resumptions of a run, in seconds and as they are judged or told."""
+
+    judged: list[Resumed]
+    usual: list[float]  # what takeovers and queues took: without the time in which no pool was at work
+    alone: list[float]  # of those that waited for a pool, all their time
+    held: list[float]  # of those in or soon after a restart of the database
+    apart: list[float]  # of those within an outage or two leases after it, which are not judged
+    unattended: list[tuple[float, float]]
+
+
+def _times(resumed: list[Resumed], faults: Faults, looks: Sequence[tuple[float, Pools]], episodes: list[Any]) -> Times:
+    outages = [away for away in faults.away if away[1] - away[0] >= 2 * plan.LEASE]
+    judged = [one for one in resumed if not _is_within(one, outages)]
+    unattended = nobody(looks, _first_claims(episodes))
+    return Times(
+        judged=judged,
+        usual=[one.seconds - within(one.span, unattended) for one in judged],
+        alone=[one.seconds for one in judged if within(one.span, unattended)],
+        held=[one.seconds for one in judged if _is_within(one, faults.away)],
+        apart=[one.seconds for one in resumed if _is_within(one, outages)],
+        unattended=unattended,
+    )
+
+
+def _told_times(times: Times, faults: Faults) -> dict[str, Any]:
+    return {
+        "resumptions, p50, p99, max, s": _spread(times.usual),
+        "of these in or soon after a database restart": _spread(times.held),
+        "apart: taken over in the outage or two leases after": _spread(times.apart),
+        "no pool at work, s": [round(ended - began, 1) for began, ended in times.unattended],
+        "of the resumptions those that waited for one, all their time": _spread(times.alone),
+        "resumptions by fault": _by_fault(times.judged, lambda one: one.seconds),
+        "until taken over, by fault": _by_fault(times.judged, lambda one: one.taken_at - one.hit.at),
+        "the slowest": _slowest(times.judged, faults.done),
+    }
 
 
 def _zeroes(rules: Counter[str]) -> list[Criterion]:

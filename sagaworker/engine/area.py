@@ -5,7 +5,7 @@ from __future__ import annotations
 from sagaworker.catalog.definitions import Definitions
 from sagaworker.catalog.registry import Registry
 from sagaworker.domain.records import Ring
-from sagaworker.episodes import Runner
+from sagaworker.failpoints import Failpoints
 from sagaworker.ledger.database import Database
 from sagaworker.ledger.ledger import Ledger
 from sagaworker.ledger.operators import Operating
@@ -26,12 +26,6 @@ class Area:
     definitions: Definitions
     recovery: Recovery
     operating: Operating
-    owner: str
     _starts: Starts
-    _runner: Runner
     _ring: Ring | None
-    _pid: int
-
-    def after_fork(self, owner: str | None = None) -> None:
-        """In a forked child: leave the parent's connections alone, be a new owner, start a new heartbeat."""
-        raise NotImplementedError
+    _failpoints: Failpoints

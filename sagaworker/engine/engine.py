@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import uuid
 from typing import Any, Self
 
 from sagaworker.catalog.definitions import Definitions
@@ -15,8 +13,6 @@ from sagaworker.engine.episodes import EngineEpisodes
 from sagaworker.engine.operators import EngineOperators
 from sagaworker.engine.recovery import EngineRecovery
 from sagaworker.engine.starts import EngineStarts
-from sagaworker.episodes import Runner
-from sagaworker.episodes.heartbeat import Heartbeat
 from sagaworker.errors import InvalidSetting
 from sagaworker.failpoints import Failpoints
 from sagaworker.ledger.claim import Periods
@@ -85,12 +81,6 @@ class Engine(EngineStarts, EngineCancels, EngineEpisodes, EngineOperators, Engin
         )
         self._made_here()
 
-    def _made_here(self) -> None:
-        self._pid = os.getpid()
-        self.owner = str(uuid.uuid4())
-        self._heartbeat = Heartbeat(self.ledger)
-        self._runner = Runner(self.ledger, self.registry, self._heartbeat, self.settings, self._failpoints)
-
     @classmethod
     def from_env(cls, *, ring: Ring | None = None, **overrides: Any) -> Engine:
         """An engine from the SAGAWORKER_ variables, then keyword overrides; rings through SAGAWORKER_BROKER_URL if set."""
@@ -100,13 +90,6 @@ class Engine(EngineStarts, EngineCancels, EngineEpisodes, EngineOperators, Engin
 
             ring = Doorbells.from_settings(settings).ring
         return cls(settings, ring=ring)
-
-    def after_fork(self, owner: str | None = None) -> None:
-        """In a forked child: leave the parent's connections alone, be a new owner, start a new heartbeat."""
-        self.database.forget()
-        self._made_here()
-        if owner is not None:
-            self.owner = owner
 
     def close(self) -> None:
         """End the heartbeat and close the connections. Sagas that this process holds are free when their leases run out."""

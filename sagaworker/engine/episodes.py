@@ -4,20 +4,40 @@ from __future__ import annotations
 
 import os
 import threading
+import uuid
 from collections.abc import Callable
 
 from sagaworker.domain.options import checked_note
 from sagaworker.domain.records import Doorbell, SagaRun
 from sagaworker.domain.status import RunStatus
 from sagaworker.engine.doorbells import EngineDoorbells
-from sagaworker.episodes import EpisodeEnd, HostPlace, Observer, Place, ThreadPlace
+from sagaworker.episodes import EpisodeEnd, HostPlace, Observer, Place, Runner, ThreadPlace
+from sagaworker.episodes.heartbeat import Heartbeat
 from sagaworker.ledger.episodes import Claimer
 from sagaworker.reads.names import checked_id
 from sagaworker.telemetry import metrics
 
 
 class EngineEpisodes(EngineDoorbells):
-    """One episode at a time: claimed, walked, let go."""
+    """One episode at a time: claimed, walked, let go. The owner, its heartbeat and its runner belong to one process."""
+
+    owner: str
+    _pid: int
+    _heartbeat: Heartbeat
+    _runner: Runner
+
+    def after_fork(self, owner: str | None = None) -> None:
+        """In a forked child: leave the parent's connections alone, be a new owner, start a new heartbeat."""
+        self.database.forget()
+        self._made_here()
+        if owner is not None:
+            self.owner = owner
+
+    def _made_here(self) -> None:
+        self._pid = os.getpid()
+        self.owner = str(uuid.uuid4())
+        self._heartbeat = Heartbeat(self.ledger)
+        self._runner = Runner(self.ledger, self.registry, self._heartbeat, self.settings, self._failpoints)
 
     def upsert_step_result(
         self, saga_id: str, step_idx: int, *, fence: int, output: object = None, error: object = None

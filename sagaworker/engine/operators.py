@@ -40,27 +40,25 @@ class EngineOperators(EngineDoorbells):
         self, saga_id: str, *, reason: str, who: str, seq: int | None = None, request: str | None = None
     ) -> SagaRun:
         """Let nothing new begin, until released. The step or undo that runs now ends first."""
-        saga_id = self.id_of(saga_id, to_move=True)
-        order = _order(saga_id, reason, who, seq, request)
-        if self.operating.has_landed(order):
-            return _done_before(self, saga_id)
+        order, done = self._ordered(saga_id, reason, who, seq, request)
+        if done is not None:
+            return done
         if self.operating.hold(order) is None:
-            _refuse(self, saga_id, "hold", "be active and wait for no person")
-        return self.get(saga_id)
+            _refuse(self, order.saga_id, "hold", "be active and wait for no person")
+        return self.get(order.saga_id)
 
     def release(
         self, saga_id: str, *, reason: str, who: str, seq: int | None = None, request: str | None = None
     ) -> SagaRun:
         """End a hold. A cancel that was accepted meanwhile acts now. A halted undo goes on waiting for an operator."""
-        saga_id = self.id_of(saga_id, to_move=True)
-        order = _order(saga_id, reason, who, seq, request)
-        if self.operating.has_landed(order):
-            return _done_before(self, saga_id)
+        order, done = self._ordered(saga_id, reason, who, seq, request)
+        if done is not None:
+            return done
         if self.operating.release(order) is None:
-            _refuse(self, saga_id, "release", "be on hold")
-        run = self.get(saga_id)
+            _refuse(self, order.saga_id, "release", "be on hold")
+        run = self.get(order.saga_id)
         if run.waiting_for is None:
-            self.ring(saga_id)
+            self.ring(order.saga_id)
         return run
 
     def retry(
@@ -81,46 +79,44 @@ class EngineOperators(EngineDoorbells):
         again. With `undo` it is undone instead; without anything to undo it is `rolled_back` at once. A saga that no
         worker could run, because a step's module is missing, is rung, and rung again as often as a new saga.
         """
-        saga_id = self.id_of(saga_id, to_move=True)
-        order = _order(saga_id, reason, who, seq, request)
-        if self.operating.has_landed(order):
-            return _done_before(self, saga_id)
-        timeline = self.timeline(saga_id)
+        order, done = self._ordered(saga_id, reason, who, seq, request)
+        if done is not None:
+            return done
+        timeline = self.timeline(order.saga_id)
         run, idx = timeline.run, timeline.run.current_step_idx
         if is_passed_over(timeline) and not undo:
             if self.operating.retry_passed_over(order) is None:
-                _refuse(self, saga_id, "retry", _RETRIED)
-            self.ring(saga_id)
-            return self.get(saga_id)
+                _refuse(self, order.saga_id, "retry", _RETRIED)
+            self.ring(order.saga_id)
+            return self.get(order.saga_id)
         # An undo does not need the step in this process. A doubted step does: its declaration must not be guessed.
         is_undo = undo or run.status is RunStatus.COMPENSATING or _has_failed_undo(timeline)
         begin_again = is_undo or _begins_again(self, run)
         if run.status is RunStatus.FAILED:
             status = self.operating.reopen(order, idx=idx, undo=undo, begin_again=begin_again)
         elif undo:
-            raise MoveRefused(saga_id, "retry with undo", "be failed", _found(run))
+            raise MoveRefused(order.saga_id, "retry with undo", "be failed", _found(run))
         elif run.status is RunStatus.COMPENSATING:
             status = self.operating.retry_undo(order)
         else:
             status = self.operating.retry_step(order, idx=idx, begin_again=begin_again)
         if status is None:
-            _refuse(self, saga_id, "retry", _RETRIED)
-        self.ring(saga_id)
-        return self.get(saga_id)
+            _refuse(self, order.saga_id, "retry", _RETRIED)
+        self.ring(order.saga_id)
+        return self.get(order.saga_id)
 
     def skip(
         self, saga_id: str, *, reason: str, who: str, seq: int | None = None, request: str | None = None
     ) -> SagaRun:
         """Leave one row as it is: the undo at which the saga halted, or the step in doubt. Earlier steps are undone."""
-        saga_id = self.id_of(saga_id, to_move=True)
-        order = _order(saga_id, reason, who, seq, request)
-        if self.operating.has_landed(order):
-            return _done_before(self, saga_id)
+        order, done = self._ordered(saga_id, reason, who, seq, request)
+        if done is not None:
+            return done
         status = self.operating.skip_undo(order) or self.operating.skip_step(order)
         if status is None:
-            _refuse(self, saga_id, "skip", "wait for an operator")
-        self.ring(saga_id)
-        return self.get(saga_id)
+            _refuse(self, order.saga_id, "skip", "wait for an operator")
+        self.ring(order.saga_id)
+        return self.get(order.saga_id)
 
     def resolve(
         self,
@@ -142,16 +138,15 @@ class EngineOperators(EngineDoorbells):
         Raises:
             InvalidInput: it happened and `outputs` is None, or it did not happen and `outputs` is given. Nothing changed.
         """
-        saga_id = self.id_of(saga_id, to_move=True)
-        order = _order(saga_id, reason, who, seq, request)
-        if self.operating.has_landed(order):
-            return _done_before(self, saga_id)
+        order, done = self._ordered(saga_id, reason, who, seq, request)
+        if done is not None:
+            return done
         if happened and outputs is None:
             raise InvalidInput(
                 "outputs must be given for a step that happened, {} where it put out nothing, got None",
                 "at a terminal: --output NAME=VALUE, --output-json JSON or --no-output",
             )
-        run = self.get(saga_id)
+        run = self.get(order.saga_id)
         if not happened:
             if outputs:
                 raise InvalidInput("outputs cannot be given for a step that did not happen")
@@ -163,9 +158,9 @@ class EngineOperators(EngineDoorbells):
             )
         if status is None:
             rule = "wait for an operator because of a step in doubt"
-            _refuse(self, saga_id, "resolve", rule if happened else f"{rule} whose quarantine is over")
-        self.ring(saga_id)
-        return self.get(saga_id)
+            _refuse(self, order.saga_id, "resolve", rule if happened else f"{rule} whose quarantine is over")
+        self.ring(order.saga_id)
+        return self.get(order.saga_id)
 
     def explain(self, saga_id: str) -> Explanation:
         """Say in plain words why a saga is where it is, what comes next, and what a person must do."""
@@ -175,13 +170,17 @@ class EngineOperators(EngineDoorbells):
         """The rows that a cancel now would undo, in that order; of an undoing saga, the rows still to undo."""
         return undo_list(self.timeline(saga_id))
 
-
-def _done_before(engine: EngineOperators, saga_id: str) -> SagaRun:
-    """The saga of a request that is on record; rung again, since the first caller may have died before ringing."""
-    run = engine.get(saga_id)
-    if run.waiting_for is None:
-        engine.ring(saga_id)
-    return run
+    def _ordered(
+        self, saga_id: str, reason: str, who: str, seq: int | None, request: str | None
+    ) -> tuple[Order, SagaRun | None]:
+        """The checked order; and the run, where the request is on record: it is done, and not done again."""
+        order = _order(self.id_of(saga_id, to_move=True), reason, who, seq, request)
+        if not self.operating.has_landed(order):
+            return order, None
+        run = self.get(order.saga_id)
+        if run.waiting_for is None:  # the first time may not have come as far as the ring
+            self.ring(order.saga_id)
+        return order, run
 
 
 def _order(saga_id: str, reason: str, who: str, seq: int | None, request: str | None) -> Order:
