@@ -64,11 +64,12 @@ def test_five_thousand_doorbells_are_rung_in_few_round_trips(broker_url):
     bells = ringer(broker_url)
     bells.ring(BELLS[:1])
     with redis.Redis.from_url(broker_url) as client:
-        before = client.info("stats")["total_reads_processed"]
+        # Commands, not reads of the socket: a long command arrives in as many pieces as the kernel makes of it.
+        before = client.info("stats")["total_commands_processed"]
         bells.ring(BELLS)
-        reads = client.info("stats")["total_reads_processed"] - before
+        commands = client.info("stats")["total_commands_processed"] - before
     assert length(broker_url) == len(BELLS) + 1
-    assert reads < len(BELLS) / 5
+    assert commands < len(BELLS) / 5
 
 
 def test_a_doorbell_goes_to_the_queue_its_saga_names(broker_url):
